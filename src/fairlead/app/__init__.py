@@ -1,0 +1,1 @@
+"""The `[app]` table: which app, from where, as whom."""

@@ -1,0 +1,143 @@
+"""`fairlead check`: the six concepts at a glance."""
+
+import dataclasses
+import errno
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fairlead.errors import FairleadError
+
+if TYPE_CHECKING:
+    from fairlead.plan.check import Finding, Known
+    from fairlead.plan.model import Bind, Plan
+
+_DEADLINE = 5.0
+
+
+def check(
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="The configuration file.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show who takes care of the six concepts, what is missing, and what mends it. Ends with 1 when something is missing."""
+    from fairlead.cli.planning import make_plan
+    from fairlead.plan.check import judge
+
+    findings = judge(look_up(make_plan({}, config, ())))
+    if as_json:
+        concepts = [{**dataclasses.asdict(finding), "ok": finding.ok} for finding in findings]
+        typer.echo(json.dumps({"ok": all(finding.ok for finding in findings), "concepts": concepts}, indent=2))
+    else:
+        _print(findings)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def look_up(plan: "Plan") -> "Known":
+    """Everything that the judgement needs, of this host and of the running instance."""
+    from fairlead.cli.steps import read_steps
+    from fairlead.host.cpus import usable_cpus
+    from fairlead.host.memory import memory_pressure, usable_memory
+    from fairlead.plan.check import Known
+
+    report, problem, due = _report(plan), "", []
+    try:
+        due = [step["name"] for step in read_steps(plan) if step["due"] and step["when"] == "release"]
+    except FairleadError as error:
+        problem = str(error)
+    unit = f"{plan.name}.service"
+    home = _home()
+    names = {name for one in plan.https.certificates for name in one.names if not name.startswith("*.")}
+    return Known(
+        plan=plan,
+        report=report,
+        home=home,
+        unit_installed=home == "systemd" and _systemctl("cat", unit),
+        unit_enabled=home == "systemd" and _systemctl("is-enabled", unit),
+        domains={name: _addresses_of(name) for name in sorted(names)},
+        own_addresses=_own_addresses(),
+        busy=() if report else tuple(str(bind) for bind in plan.binds if _is_taken(bind)),
+        steps_due=tuple(due),
+        cpus=usable_cpus(),
+        usable=usable_memory(),
+        now=time.time(),
+        pressure=memory_pressure(),
+        steps_problem=problem,
+    )
+
+
+def _report(plan: "Plan") -> dict[str, Any] | None:
+    """What the instance says of itself; None when it does not run."""
+    from fairlead.cli.asking import ask
+    from fairlead.cli.instances import Instance, is_alive
+
+    path = Path(plan.runtime_dir) / f"{plan.name}.sock"
+    return ask(Instance(plan.name, path), "status", silence=_DEADLINE) if is_alive(path) else None
+
+
+def _home() -> str:
+    if Path("/run/systemd/system").is_dir():
+        return "systemd"
+    return "container" if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")) else "none"
+
+
+def _systemctl(*arguments: str) -> bool:
+    try:
+        return (
+            subprocess.run(["systemctl", *arguments], capture_output=True, timeout=_DEADLINE, check=False).returncode
+            == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _addresses_of(name: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted({str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}))
+    except OSError:
+        return ()
+
+
+def _own_addresses() -> frozenset[str]:
+    import psutil
+
+    found = (address.address.partition("%")[0] for addresses in psutil.net_if_addrs().values() for address in addresses)
+    return frozenset(found)
+
+
+def _is_taken(bind: "Bind") -> bool:
+    """Whether somebody else listens there: then a start would fail."""
+    if bind.kind != "tcp" or not bind.port:
+        return False
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind.host, bind.port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _print(findings: "list[Finding]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fairlead.cli.output import console
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for heading in ("", "concept", "who", "state"):
+        table.add_column(heading, overflow="fold")
+    for one in findings:
+        mark = Text("ok", style="green") if one.ok else Text("look", style="yellow")
+        table.add_row(mark, one.concept, one.who, one.state)
+        if not one.ok:
+            table.add_row("", "", Text("missing", style="yellow"), one.missing)
+            table.add_row("", "", Text("do", style="bold"), Text(one.mend, style="bold"))
+    console().print(table)

@@ -1,0 +1,114 @@
+"""`fairlead steps`: which previous steps there are, when each last ran, and running them by hand."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fairlead.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fairlead.plan.model import Plan
+
+steps = typer.Typer(help="Show the previous steps, which are due, and when each last ran.", invoke_without_command=True)
+
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="The configuration file.", show_default=False)
+]
+
+
+@steps.callback()
+def show(
+    context: typer.Context,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show the previous steps, which are due, and when each last ran."""
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return
+    report = read_steps(_plan(config))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    from fairlead.cli.output import console
+
+    console().print(_as_table(report) if report else "no previous steps are configured ([[steps]] in fairlead.toml)")
+
+
+@steps.command()
+def run(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Run this one, due or not. Default: all that are due.", show_default=False),
+    ] = None,
+    config: Config = None,
+    dry: Annotated[bool, typer.Option("--plan", help="Only say what would run.")] = False,
+) -> None:
+    """Run what is due, as a start would, or one step by its name."""
+    from fairlead.observability.events import EventLog
+    from fairlead.steps.runner import run_due
+
+    plan = _plan(config or context.obj)
+    names = [step.name for step in plan.steps]
+    if name is not None and name not in names:
+        raise InputError(f"cannot run step {name!r}: allowed: {', '.join(names) or 'none, there are no [[steps]]'}")
+    if dry:
+        due = [step for step in read_steps(plan) if name == step["name"] or (name is None and step["due"])]
+        typer.echo("\n".join(f"{step['name']}: {' '.join(step['run'])}" for step in due) or "nothing is due")
+        return
+    ran = run_due(plan, EventLog(plan.log.format, "steps", 2, plan.log.level), lambda _text: None, name)
+    typer.echo(f"ran {', '.join(ran)}" if ran else "nothing is due")
+
+
+def _plan(config: str | None) -> "Plan":
+    from fairlead.cli.planning import make_plan
+
+    return make_plan({}, config, ())
+
+
+def read_steps(plan: "Plan") -> list[dict[str, Any]]:
+    """Every step, whether it is due, and its last success on this host: seconds, and a time with its zone."""
+    from fairlead.steps.fingerprint import fingerprint
+    from fairlead.steps.policy import is_due
+    from fairlead.steps.records import Records
+
+    release, records = fingerprint(plan), Records(plan).read()
+    report = []
+    for step in plan.steps:
+        ran = records.get(step.name)
+        report.append(
+            {
+                "name": step.name,
+                "run": list(step.run),
+                "when": step.when,
+                "due": is_due(step, release, ran.release if ran else None),
+                "last_ran": datetime.fromtimestamp(ran.at, UTC).isoformat(timespec="seconds") if ran else None,
+                "seconds": ran.seconds if ran else None,
+            }
+        )
+    return report
+
+
+def _as_table(report: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("step", "run", "when", "due", "last ran"):
+        table.add_column(heading, overflow="fold")
+    for step in report:
+        due = Text("yes", style="yellow") if step["due"] else Text("no", style="green")
+        table.add_row(step["name"], " ".join(step["run"]), step["when"], due, _last_ran(step))
+    return table
+
+
+def _last_ran(step: dict[str, Any]) -> str:
+    if step["last_ran"] is None:
+        return "never, on this host"
+    moment = datetime.fromisoformat(step["last_ran"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{moment}, for {step['seconds']:.1f} s"

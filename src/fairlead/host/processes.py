@@ -1,0 +1,106 @@
+"""Starting, adopting and reaping processes."""
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from enum import IntEnum
+
+_libc = ctypes.CDLL(None, use_errno=True)
+DUMP_SIGNAL = signal.SIGRTMIN + 5
+"""Makes a worker or template write the stacks of all threads. Real-time, so that it is none that an app would use."""
+
+
+class _Prctl(IntEnum):
+    SET_PDEATHSIG = 1
+    SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: _Prctl, value: int) -> None:
+    if _libc.prctl(int(option), ctypes.c_ulong(value), 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl {option.name}: {os.strerror(code)}")
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process instead of init's."""
+    _prctl(_Prctl.SET_CHILD_SUBREAPER, 1)
+
+
+def signal_when_parent_dies(number: int) -> None:
+    """The kernel sends `number` to this process when its parent dies. Cleared by a change of user: call it after that."""
+    _prctl(_Prctl.SET_PDEATHSIG, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A reaped child: exit code, or the signal that ended it."""
+
+    pid: int
+    code: int | None
+    signal: int | None
+
+    @property
+    def how(self) -> str:
+        """ "exit code 3" or "signal SIGKILL (…)"."""
+        if self.signal is None:
+            return f"exit code {self.code}"
+        try:
+            name = signal.Signals(self.signal).name
+        except ValueError:
+            name = str(self.signal)
+        return f"signal {name}"
+
+
+def reap() -> list[Ended]:
+    """All children that have ended and were not reaped yet, adopted orphans included."""
+    ended: list[Ended] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        if os.WIFSIGNALED(status):
+            ended.append(Ended(pid, None, os.WTERMSIG(status)))
+        else:
+            ended.append(Ended(pid, os.WEXITSTATUS(status), None))
+
+
+def spawn(command: list[str], inherit: tuple[int, ...], standard: dict[int, int] | None = None) -> int:
+    """Starts a program with `inherit` descriptors under the same numbers and stdin from nowhere; returns its pid.
+
+    It leads a process group of its own, so that a terminal's Ctrl-C reaches the supervisor alone. `standard` maps
+    a descriptor of the child (0, 1, 2) to one of ours. Raises OSError. posix_spawn does not copy the parent's memory
+    maps and, unlike subprocess, leaves the reaping to us.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    ]
+    actions += [(os.POSIX_SPAWN_DUP2, ours, child) for child, ours in (standard or {}).items()]
+    for descriptor in inherit:
+        os.set_inheritable(descriptor, True)
+    try:
+        return os.posix_spawn(
+            command[0],
+            command,
+            os.environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=[
+                number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33)
+            ],
+        )
+    finally:
+        for descriptor in inherit:
+            os.set_inheritable(descriptor, False)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Sends a signal to a child that was not reaped yet (so its pid is its own). A zombie does not mind."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,1 @@
+"""The `[http]` table: where to listen and how to speak HTTP."""

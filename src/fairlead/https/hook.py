@@ -1,0 +1,59 @@
+"""Runs the hook command of a certificate event: `python -P -m fairlead.https.hook`, the order (JSON) on standard input.
+
+The command runs as the app's user, in a process group of its own that does not outlive the timeout. Its output, and how it
+failed, go to standard error, where the supervisor reads them.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+from fairlead.host.processes import signal_when_parent_dies
+from fairlead.https.become import become
+from fairlead.https.model import HookOrder, from_json
+
+_LONGEST_OUTPUT = 4000
+
+
+def main() -> int:
+    """Exit code 0 when the command ended with 0."""
+    order = from_json(HookOrder, sys.stdin.read())
+    become(order.identity)
+    signal_when_parent_dies(signal.SIGKILL)
+    environment = {
+        **os.environ,
+        "FAIRLEAD_EVENT": order.event,
+        "FAIRLEAD_NAMES": ",".join(order.names),
+        "FAIRLEAD_TEXT": order.text,
+    }
+    try:
+        process = subprocess.Popen(
+            order.command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return _fail(f"cannot run https.hook {order.command[0]}: {error.strerror}")
+    try:
+        output, _ = process.communicate(timeout=order.timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return _fail(f"https.hook {order.command[0]} took longer than {order.timeout:g} s and was killed")
+    if process.returncode == 0:
+        return 0
+    said = output.decode(errors="replace").strip()[-_LONGEST_OUTPUT:]
+    return _fail(f"https.hook {order.command[0]} ended with code {process.returncode}: {said or 'no output'}")
+
+
+def _fail(text: str) -> int:
+    print(text, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The `[log]` table: what is written where."""

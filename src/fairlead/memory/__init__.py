@@ -1,0 +1,1 @@
+"""Concept 5, memory: what the processes share."""

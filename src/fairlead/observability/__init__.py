@@ -1,0 +1,1 @@
+"""Event names, log format, the scoreboard."""

@@ -1,0 +1,1 @@
+"""Concept 4, replication: how many workers."""

@@ -1,0 +1,1 @@
+"""Concept 2, running on startup: what a start may take, and when an app counts as ready."""

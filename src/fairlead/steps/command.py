@@ -1,0 +1,143 @@
+"""One run of one command: its output line by line, its deadline, and nothing of it left behind."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fairlead.host.processes import signal_when_parent_dies
+from fairlead.plan.model import Identity
+from fairlead.steps.policy import STOP_TIME
+
+_LONGEST_LINE = 8192
+
+
+def environment(identity: Identity | None, more: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Our own variables and the step's; programs beside this Python come first, `python` and `alembic` among them."""
+    programs = os.path.dirname(sys.executable)
+    variables = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    if identity is not None:
+        variables |= {"HOME": identity.home, "USER": identity.user, "LOGNAME": identity.user}
+    return variables | dict(more)
+
+
+def run(
+    command: tuple[str, ...],
+    variables: Mapping[str, str],
+    identity: Identity | None,
+    timeout: float,
+    on_line: Callable[[str], None],
+) -> str | None:
+    """None when it ended with 0, else how it ended. It and what it started in its session are gone afterwards."""
+    try:
+        process = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            **_as_user(identity),
+        )
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        return f"cannot start {command[0]}: {'there is no such program' if missing else error.strerror}"
+    assert process.stdout is not None  # noqa: S101
+    output = _Lines(process.stdout.fileno(), on_line)
+    try:
+        ended = _follow(process.pid, output, time.monotonic() + timeout)
+    finally:
+        _stop(process)
+        output.rest()
+        process.stdout.close()
+    if not ended:
+        return f"it took longer than its timeout ({timeout:g} s)"
+    return _how(process.returncode)
+
+
+def _die_with_parent() -> None:
+    signal_when_parent_dies(signal.SIGKILL)
+
+
+def _as_user(identity: Identity | None) -> dict[str, Any]:
+    if identity is None or os.geteuid() == identity.uid:
+        return {}
+    return {"user": identity.uid, "group": identity.gid, "extra_groups": list(identity.groups)}
+
+
+def _follow(pid: int, output: "_Lines", until: float) -> bool:
+    """Whether the process ended in time. Its end counts, not its output's: what it left behind may hold that open."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.register(output.descriptor, select.POLLIN)
+        while (left := until - time.monotonic()) > 0:
+            ready = [descriptor for descriptor, _event in poll.poll(left * 1000)]
+            if output.descriptor in ready and not output.read():
+                poll.unregister(output.descriptor)
+            if pidfd in ready:
+                return True
+        return False
+    finally:
+        os.close(pidfd)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ends the whole session: gently when it still runs, and then for sure."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(STOP_TIME)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _how(code: int) -> str | None:
+    if code == 0:
+        return None
+    return f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
+
+
+class _Lines:
+    """Cuts a descriptor's bytes into lines of text."""
+
+    def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
+        self.descriptor = descriptor
+        self._on_line = on_line
+        self._begun = b""
+        os.set_blocking(descriptor, False)
+
+    def read(self) -> bool:
+        """Takes what is there; False at the end."""
+        try:
+            data = os.read(self.descriptor, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if not data or len(self._begun) > _LONGEST_LINE:
+            lines, self._begun = [*lines, self._begun], b""
+        for line in lines:
+            if text := line.decode(errors="replace").rstrip():
+                self._on_line(text)
+        return bool(data)
+
+    def rest(self) -> None:
+        """Takes what is left without waiting for more."""
+        while select.select([self.descriptor], [], [], 0)[0] and self.read():
+            pass
+        self._begun = b"" if not self._begun else self._flush()
+
+    def _flush(self) -> bytes:
+        self._on_line(self._begun.decode(errors="replace").rstrip())
+        return b""

@@ -1,0 +1,68 @@
+"""A lock and a memory that several hosts share: a session advisory lock of PostgreSQL, and one small table."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fairlead.errors import FairleadError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS fairlead_steps (app text, step text, release text NOT NULL, "
+    "ran_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (app, step))"
+)
+_CONNECT = 10
+
+
+class Shared:
+    """What the hosts know together of one app's step. Valid while its lock is held."""
+
+    def __init__(self, connection: "Connection[tuple[str]]", app: str, step: str) -> None:
+        self._connection = connection
+        self._key = (app, step)
+
+    def ran_for(self) -> str | None:
+        """The fingerprint of the release that the step last ran for, on any host."""
+        found = self._connection.execute(
+            "SELECT release FROM fairlead_steps WHERE app = %s AND step = %s", self._key
+        ).fetchone()
+        return found[0] if found else None
+
+    def remember(self, release: str) -> None:
+        """Keeps a success."""
+        self._connection.execute(
+            "INSERT INTO fairlead_steps (app, step, release) VALUES (%s, %s, %s) "
+            "ON CONFLICT (app, step) DO UPDATE SET release = excluded.release, ran_at = now()",
+            (*self._key, release),
+        )
+
+
+def lock_number(app: str) -> int:
+    """The advisory lock of an app's steps: 64 bits of its name's hash."""
+    return int.from_bytes(hashlib.sha256(f"fairlead steps {app}".encode()).digest()[:8], "big", signed=True)
+
+
+@contextmanager
+def locked(address: str, app: str, step: str, patience: float) -> Iterator[Shared]:
+    """Holds the lock of that app's steps in the database. FairleadError without the address, which may hold a password."""
+    try:
+        import psycopg
+    except ImportError:
+        raise FairleadError(
+            f"cannot lock step {step} in PostgreSQL: psycopg is missing; try: pip install 'fairlead[postgres]'"
+        ) from None
+    try:
+        with psycopg.connect(
+            address, autocommit=True, connect_timeout=_CONNECT, application_name=f"fairlead steps {app}"
+        ) as connection:
+            connection.execute(f"SET lock_timeout = {int(patience * 1000)}")
+            connection.execute("SELECT pg_advisory_lock(%s)", (lock_number(app),))
+            connection.execute("SET client_min_messages = warning")
+            connection.execute(_TABLE)
+            yield Shared(connection, app, step)
+    except psycopg.Error as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {cause}") from error

@@ -1,0 +1,60 @@
+"""What a release is made of, as one short text: code, configuration, installed packages and the steps themselves."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+from fairlead.plan.model import Plan
+
+_CODE = (".py", ".toml", ".ini", ".cfg", ".sql", ".mako", "requirements.txt", "uv.lock", "poetry.lock", "pdm.lock")
+"""Endings of files that people write, and not the app while it runs."""
+_LARGEST = 4 * 1024 * 1024
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+def fingerprint(plan: Plan) -> str:
+    """The same on every host that has the same code, configuration, packages and steps."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps(_configuration(plan), sort_keys=True).encode())
+    for path in _code_files(plan.app.dir):
+        digest.update(os.path.relpath(path, plan.app.dir).encode(errors="surrogateescape") + b"\0")
+        digest.update(_hash_of(path))
+    return digest.hexdigest()[:32]
+
+
+def _configuration(plan: Plan) -> dict[str, object]:
+    """What of the plan does not depend on the host."""
+    return {
+        "app": (plan.app.module, plan.app.attribute, plan.app.factory),
+        "steps": [dataclasses.asdict(step) for step in plan.steps],
+        "python": sys.version_info[:3],
+        "packages": sorted(f"{item.name}=={item.version}" for item in importlib.metadata.distributions()),
+    }
+
+
+def _code_files(folder: str) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _is_code(place, name))
+        yield from (os.path.join(place, name) for name in sorted(files) if name.endswith(_CODE))
+
+
+def _is_code(place: str, name: str) -> bool:
+    """Neither hidden, nor made by Python, nor a virtual environment."""
+    hidden = name.startswith(".") or name in _SKIPPED
+    return not hidden and not os.path.exists(os.path.join(place, name, "pyvenv.cfg"))
+
+
+def _hash_of(path: str) -> bytes:
+    """A file that cannot be read, or is too large for code, counts by its size."""
+    try:
+        size = os.stat(path).st_size
+        if size <= _LARGEST:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        size = -1
+    return b"%d" % size

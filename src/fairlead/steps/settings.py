@@ -1,0 +1,54 @@
+"""Settings of the `[[steps]]` tables."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from fairlead.config_base import Command, SomeSeconds, Table, allowed
+from fairlead.steps.policy import Step
+
+
+def _check_database(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("allowed: the address of a PostgreSQL database, postgresql://…")
+    return address
+
+
+Database = Annotated[SecretStr, AfterValidator(_check_database)]
+
+
+class StepSettings(Table):
+    """A command that runs once before the first worker of a release starts, in the order written."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        json_schema_extra=allowed("1 to 64 letters, digits, dots, dashes and underscores; the first a letter or digit"),
+        description="The step's name, in the log and for `fairlead steps run NAME`.",
+    )
+    run: Command = Field(description='The program and its arguments, such as "alembic upgrade head". No shell.')
+    timeout: SomeSeconds = Field(600.0, description="A step that takes longer is stopped, and has failed.")
+    retries: int = Field(0, ge=0, le=100, description="How often a step that failed is tried again.")
+    env: dict[str, SecretStr] = Field(
+        {}, description="Variables beside those that Fairlead itself was started with. Never shown."
+    )
+    when: Literal["release", "start"] = Field(
+        "release",
+        description="release: once for each new state of code and configuration. start: at each start and reload.",
+    )
+    lock: Database | None = Field(
+        None,
+        json_schema_extra=allowed("the address of a PostgreSQL database, postgresql://…"),
+        description="A PostgreSQL database whose advisory lock and memory make several hosts run the step once together.",
+    )
+
+    def plan(self) -> Step:
+        """The step as plain data."""
+        return Step(
+            name=self.name,
+            run=self.run,
+            timeout=self.timeout,
+            retries=self.retries,
+            env=tuple((key, value.get_secret_value()) for key, value in self.env.items()),
+            when=self.when,
+            lock=self.lock.get_secret_value() if self.lock else "",
+        )

@@ -1,0 +1,38 @@
+"""`python -P -m fairlead.supervisor --plan-fd N`: what `fairlead run` turns into, or `--take-over N` after an upgrade."""
+
+import sys
+
+# asyncio imports ssl when it is there. The supervisor never speaks TLS, and OpenSSL would cost it 4.5 MB.
+sys.modules["ssl"] = None  # type: ignore[assignment]
+# The same for hashlib, which then takes Python's own functions.
+sys.modules["_hashlib"] = None  # type: ignore[assignment]
+
+import os
+
+from fairlead.errors import FairleadError
+from fairlead.plan.model import Plan
+from fairlead.supervisor import succession
+from fairlead.supervisor.loop import Supervisor
+
+
+def main(arguments: list[str]) -> int:
+    """Supervises until the end; returns the exit code. The descriptor says what: a plan, or what another program left."""
+    # A single word after these is the instance's name, for whoever looks at the list of processes.
+    given = {flag: int(value) for flag, value in zip(arguments[::2], arguments[1::2], strict=False)}
+    try:
+        if "--could-take-over" in given:
+            succession.say_fit(given["--could-take-over"], given["--answer-to"])
+            return 0
+        if "--take-over" in given:
+            estate = succession.take_over(given["--take-over"])
+            return Supervisor(estate.plan, estate).run()
+        with os.fdopen(given["--plan-fd"]) as file:
+            plan = Plan.from_json(file.read())
+        return Supervisor(plan).run()
+    except FairleadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,231 @@
+"""The certificates of the release that serves: the decisions of https.manager, carried out.
+
+Nothing here blocks: agents and hooks are processes with a deadline, and what a moment brings is looked at again after it.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fairlead.errors import FairleadError
+from fairlead.https import files
+from fairlead.https.manager import Action, Event, Manager, StartAgent, Swap
+from fairlead.https.model import HookOrder, HttpsPlan, Job, Result, from_json, to_json
+from fairlead.https.store import Store
+from fairlead.observability.events import EventLog
+from fairlead.plan.model import Plan
+from fairlead.supervisor.job import JobProcess
+from fairlead.supervisor.model import Progress, Reply
+
+_HOOK_TIMEOUT = 60.0
+_GRACE = 5.0
+"""Seconds beyond the agent's own deadline before it is told to stop."""
+_SOONEST = 0.05
+_LEVELS = {"obtained": "info", "revoked": "info", "failed": "error", "expiring": "error", "expired": "error"}
+
+
+class Certificates:
+    """Looks after the certificates of one plan at a time. `swap` tells all workers of a certificate's new key.
+
+    `tell` answers those who asked for a renewal or a revocation.
+    """
+
+    def __init__(self, log: EventLog, swap: Callable[[str], None], tell: Callable[[Progress | Reply], None]) -> None:
+        self._log = log
+        self._swap = swap
+        self._tell = tell
+        self._https = HttpsPlan()
+        self._identity: tuple[int, ...] = ()
+        self._manager: Manager | None = None
+        self._children: set[JobProcess] = set()
+        self._waiting: dict[int, _Wait] = {}
+        self._unused: frozenset[str] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @staticmethod
+    def prepare(plan: Plan) -> None:
+        """Makes and checks the plan's store. FairleadError when it cannot be used."""
+        if plan.https.certificates:
+            _store(plan)
+
+    def serve(self, plan: Plan) -> None:
+        """From now on these certificates: `plan` is the one that serves."""
+        identity = _identity(plan)
+        if (plan.https, identity) == (self._https, self._identity):
+            return
+        self._https, self._identity, self._manager = plan.https, identity, None
+        self._refuse_waiting("the configuration has changed")
+        if plan.https.certificates:
+            try:
+                store = _store(plan)
+                states = {one.key: store.state(one.key) for one in plan.https.certificates}
+                self._say_unused(set(store.keys()) - set(states))
+            except (FairleadError, OSError) as error:
+                self._log.error("certificate.failed", cause=str(error), effect="no certificate is renewed")
+                return
+            self._manager = Manager(plan.https, states, identity)
+        self._look()
+
+    def report(self) -> list[dict[str, object]]:
+        """What status shows."""
+        return self._manager.report(time.time()) if self._manager else []
+
+    def ask(self, client: int, action: str, name: str | None, force: bool) -> None:
+        """Somebody wants a certificate obtained or revoked; answered when that has come to an end."""
+        verb = "renew" if action == "obtain" else action
+        if self._manager is None:
+            self._tell(Reply(client, error=f"cannot {verb} a certificate: HTTPS is off, or nothing serves yet"))
+            return
+        keys = self._manager.request(action, name, force)
+        if not keys:
+            known = ", ".join(plan.title for plan in self._https.certificates)
+            self._tell(Reply(client, error=f"cannot {verb} {name}: there is no such certificate; allowed: {known}"))
+            return
+        self._waiting[client] = _Wait(set(keys))
+        self._look()
+
+    def reaped(self, pid: int) -> None:
+        """A child is gone."""
+        for child in list(self._children):
+            if child.reaped(pid):
+                return
+
+    async def stop(self, patience: float = 3.0) -> None:
+        """Ends what is under way: agents take their challenges away."""
+        self._manager = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for child in self._children:
+            child.stop()
+        end = time.monotonic() + patience
+        while self._children and time.monotonic() < end:  # noqa: ASYNC110 - rare and short
+            await asyncio.sleep(0.02)
+        for child in self._children:
+            child.kill()
+
+    # the decisions
+
+    def _look(self) -> None:
+        if self._manager is None:
+            return
+        now = time.time()
+        stamps = {plan.key: files.stamp(plan) for plan in self._https.certificates if plan.source == "files"}
+        self._act(self._manager.tick(now, stamps))
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(_SOONEST, self._manager.wake_after(now))
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look)
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case StartAgent(job):
+                    self._start_agent(job)
+                case Swap(key):
+                    self._swap(key)
+                case Event(name, key, names, text):
+                    self._log.write(
+                        _LEVELS[name], f"certificate.{name}", {"key": key, "names": list(names), "text": text}
+                    )
+                    self._run_hook(name, names, text)
+
+    def _start_agent(self, job: Job) -> None:
+        results: list[Result] = []
+        manager = self._manager
+        line = functools.partial(self._agent_said, job, results)
+
+        def done(errors: str) -> None:
+            self._children.discard(child)
+            if errors:
+                self._log.warning("certificate.agent", key=job.certificate.key, text=errors)
+            if manager is not None and manager is self._manager:
+                result = results[-1] if results else None
+                self._act(manager.agent_ended(job, result, time.time()))
+                self._answer_waiting(job, result)
+                self._look()
+
+        deadline = self._https.timeout + _GRACE
+        child = JobProcess("fairlead.https.agent", to_json(job), deadline, line, done)
+        self._children.add(child)
+
+    def _agent_said(self, job: Job, results: list[Result], line: str) -> None:
+        try:
+            said: dict[str, Any] = json.loads(line)
+            if "result" in said:
+                results.append(from_json(Result, json.dumps(said["result"])))
+            else:
+                self._log.debug("certificate.stage", key=job.certificate.key, stage=said["stage"])
+                for client, wait in self._waiting.items():
+                    if job.asked and job.certificate.key in wait.keys:
+                        self._tell(Progress(client, f"{job.certificate.title}: {said['stage']}"))
+        except (ValueError, TypeError, KeyError):
+            self._log.warning("certificate.agent", key=job.certificate.key, text=line)
+
+    def _run_hook(self, event: str, names: tuple[str, ...], text: str) -> None:
+        if not self._https.hook:
+            return
+        order = HookOrder(event, names, text, self._https.hook, _HOOK_TIMEOUT, self._identity)
+
+        def done(errors: str) -> None:
+            self._children.discard(child)
+            if errors:
+                self._log.error("certificate.hook_failed", cause=errors)
+
+        child = JobProcess("fairlead.https.hook", to_json(order), _HOOK_TIMEOUT + _GRACE, lambda _line: None, done)
+        self._children.add(child)
+
+    # those who wait
+
+    def _answer_waiting(self, job: Job, result: Result | None) -> None:
+        if not job.asked:
+            return
+        for client, wait in list(self._waiting.items()):
+            if job.certificate.key in wait.keys:
+                wait.keys.discard(job.certificate.key)
+                wait.take(job, result)
+                if not wait.keys:
+                    del self._waiting[client]
+                    self._tell(Reply(client, error="; ".join(wait.errors), result={"certificates": wait.ends}))
+
+    def _refuse_waiting(self, cause: str) -> None:
+        for client in self._waiting:
+            self._tell(Reply(client, error=f"cannot finish: {cause}"))
+        self._waiting.clear()
+
+    def _say_unused(self, keys: set[str]) -> None:
+        if new := keys - self._unused:
+            self._log.info(
+                "certificate.unused", keys=sorted(new), effect="the configuration does not name them: left alone"
+            )
+        self._unused |= keys
+
+
+class _Wait:
+    """Whom a client waits for, and how those that came to an end did."""
+
+    def __init__(self, keys: set[str]) -> None:
+        self.keys = keys
+        self.ends: list[dict[str, object]] = []
+        self.errors: list[str] = []
+
+    def take(self, job: Job, result: Result | None) -> None:
+        """One has come to its end."""
+        verb = "revoke" if job.action == "revoke" else "renew"
+        if result is None or result.outcome in ("failed", "lost"):
+            cause = result.error if result else "the certificate agent died"
+            self.errors.append(f"cannot {verb} {job.certificate.title}: {cause}")
+        else:
+            end = {"names": list(job.certificate.names or result.state.names), "outcome": result.outcome}
+            self.ends.append({**end, "not_after": result.state.not_after or None})
+
+
+def _store(plan: Plan) -> Store:
+    return Store.open(plan.https.store, plan.identity.uid if plan.identity else os.geteuid())
+
+
+def _identity(plan: Plan) -> tuple[int, ...]:
+    return (plan.identity.uid, plan.identity.gid, *plan.identity.groups) if plan.identity else ()

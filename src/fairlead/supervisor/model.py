@@ -1,0 +1,613 @@
+"""What the supervisor knows, what can happen, and what it can do: plain data, no operating system.
+
+Times are seconds of a monotonic clock that the caller brings with each event.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fairlead.companions.policy import Companion
+from fairlead.memory.policy import Usage
+from fairlead.messages import Message
+from fairlead.plan.model import Plan
+
+
+class WorkerState(StrEnum):
+    """A worker's life."""
+
+    FORKING = "forking"
+    """Asked of the template, or being spawned; no pid is known."""
+    STARTING = "starting"
+    READY = "ready"
+    """Lifespan and probe are through; waits for the order to serve."""
+    SERVING = "serving"
+    DRAINING = "draining"
+    KILLING = "killing"
+    """Found hung, overdue or not wanted: its stacks are written, then SIGKILL."""
+
+
+TRANSITIONS: dict[tuple[WorkerState, str], WorkerState] = {
+    (WorkerState.FORKING, "born"): WorkerState.STARTING,
+    (WorkerState.FORKING, "kill"): WorkerState.KILLING,
+    (WorkerState.STARTING, "ready"): WorkerState.READY,
+    (WorkerState.STARTING, "kill"): WorkerState.KILLING,
+    (WorkerState.READY, "serve"): WorkerState.SERVING,
+    (WorkerState.READY, "kill"): WorkerState.KILLING,
+    (WorkerState.SERVING, "drain"): WorkerState.DRAINING,
+    (WorkerState.SERVING, "kill"): WorkerState.KILLING,
+    (WorkerState.DRAINING, "kill"): WorkerState.KILLING,
+    (WorkerState.KILLING, "born"): WorkerState.KILLING,
+    (WorkerState.KILLING, "ready"): WorkerState.KILLING,
+    (WorkerState.KILLING, "kill"): WorkerState.KILLING,
+}
+"""(state, what happens) → state; a pair that is not listed is a mistake of ours and raises KeyError."""
+
+
+# What happens
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """The supervisor is set up; `plan` is the first release's."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`busy`: serving worker → the share of its time in which it worked, 0 to 1. `queued`: connections not accepted yet."""
+
+    busy: dict[int, float]
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Event):
+    """Time has passed. `heartbeats`: worker number → the heartbeat in its slot. `templates`: process number → its bytes."""
+
+    heartbeats: dict[int, int]
+    usage: Usage | None = None
+    templates: dict[int, int] = field(default_factory=dict)
+    load: Load | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Event):
+    """Process `process` sent a message."""
+
+    process: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Exited(Event):
+    """A child was reaped. `how`: "exit code 3" or "signal SIGKILL"; `clean`: exit code 0."""
+
+    pid: int
+    how: str
+    clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned(Event):
+    """A process that was started from the disk has its pid."""
+
+    process: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed(Event):
+    """A process could not be started, or what it needs could not be had."""
+
+    process: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Event):
+    """The configuration was read again."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFailed(Event):
+    """The configuration could not be read again."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessorFit(Event):
+    """The program that is installed now can take over."""
+
+    client: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessorUnfit(Event):
+    """The program that is installed now cannot take over."""
+
+    client: int | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver(Event):
+    """This program has taken over from one of version `before`."""
+
+    client: int | None
+    before: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded(Event):
+    """Somebody asks for something: a signal (client None) or a command on the control socket."""
+
+    name: str
+    client: int | None = None
+    workers: str = ""
+    now: bool = False
+
+
+# What is known
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker. `deaths`: how many in a row its seat has seen before it. `deadline`: when its present state is overdue."""
+
+    id: int
+    slot: int
+    release: int
+    born: float
+    deadline: float | None
+    deaths: int = 0
+    template: int | None = None
+    """The template that was asked to fork it; None: started from the disk."""
+    state: WorkerState = WorkerState.FORKING
+    pid: int | None = None
+    serving_since: float | None = None
+    max_age_at: float | None = None
+    recycle: str | None = None
+    """Why it is to be replaced, once it is; it serves until its successor does."""
+    successors: int = 1
+    """How many others have to serve before it may leave, once it is to be replaced."""
+    retiring: bool = False
+    """Its successor is on the way: it no longer counts as one of the release's workers."""
+    heartbeat: int = 0
+    silent: float = 0.0
+    """Seconds without a new heartbeat, as far as the supervisor itself was running to see it."""
+    failure: str | None = None
+    failure_traceback: str = ""
+    end: str | None = None
+    """Why it was told to leave or is being killed; None: it leaves on its own."""
+    blamed: bool = False
+    """It is being killed for something it did, so its end is a death."""
+    accept_queue_taken: bool = False
+    early: list[Message] = field(default_factory=list)
+    """What it said before its template said that it is born: they speak on channels of their own."""
+
+    def move(self, what: str) -> None:
+        """Takes the transition `what`; KeyError when the state does not know it."""
+        self.state = TRANSITIONS[self.state, what]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it fills one of the release's seats."""
+        return not self.retiring and self.state not in (WorkerState.DRAINING, WorkerState.KILLING)
+
+
+@dataclass(slots=True)
+class Template:
+    """A template or a spare. `ready`: the app is imported (a spare is ready once it is forked)."""
+
+    id: int
+    release: int
+    deadline: float | None
+    pid: int | None = None
+    ready: bool = False
+    spare: bool = False
+    killed: str | None = None
+    failure: str | None = None
+    failure_traceback: str = ""
+
+
+@dataclass(slots=True)
+class Vacancy:
+    """A seat whose worker died: from `at` on it may be filled again."""
+
+    at: float
+    deaths: int
+
+
+@dataclass(slots=True)
+class Release:
+    """One loaded version of code and configuration."""
+
+    number: int
+    plan: Plan
+    started: float
+    fresh: bool = False
+    """Its workers are started from the disk: preload is off, or forking proved unsafe."""
+    template: Template | None = None
+    spare: Template | None = None
+    vacancies: list[Vacancy] = field(default_factory=list)
+    ever_ready: bool = False
+    parked_until: float | None = None
+    template_at: float = 0.0
+    """Before this time no lost template is started again."""
+    template_deaths: int = 0
+    companions_due: dict[tuple[str, int], Vacancy] = field(default_factory=dict)
+    companions_ended: set[tuple[str, int]] = field(default_factory=set)
+    """Seats of companions that have ended and are not to be started again."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """A change of releases under way: start, reload or rollback."""
+
+    kind: str
+    client: int | None
+    begun: float
+    target: int
+    """How many workers the coming release is to have."""
+    release: int | None = None
+    """The release that comes; None while the configuration is read."""
+    told: float = 0.0
+    """When the client last heard how it is going."""
+    steps: int | None = None
+    """The process that runs the previous steps, once it was started."""
+    batch: int = 0
+    """Workers replaced at a time; 0: as many as the configuration says."""
+    failed: int = 0
+    """Workers that died before any became ready (a first start waits for all of them before it gives up)."""
+
+
+@dataclass(slots=True)
+class StepsRun:
+    """The process that runs the previous steps of the release that comes."""
+
+    id: int
+    plan: Plan
+    deadline: float
+    pid: int | None = None
+    at: str = "looking which previous steps are due"
+    done: bool = False
+    failure: str | None = None
+    last_lines: str = ""
+    stopping: bool = False
+
+
+@dataclass(slots=True)
+class CompanionRun:
+    """One process of a companion. `deaths`: how many in a row its seat has seen before it."""
+
+    id: int
+    release: int
+    policy: Companion
+    replica: int
+    born: float
+    deaths: int = 0
+    pid: int | None = None
+    template: int | None = None
+    """The template that was asked to fork it; None: started from the disk."""
+    deadline: float | None = None
+    end: str | None = None
+    """Why it was asked to end."""
+    failure: str | None = None
+    traceback: str = ""
+
+    @property
+    def name(self) -> str:
+        """The companion's, as configured."""
+        return self.policy.name
+
+    @property
+    def seat(self) -> tuple[str, int]:
+        """Which of its companion's replicas it is."""
+        return self.policy.name, self.replica
+
+    @property
+    def label(self) -> str:
+        """For messages: the replica is named where there are several."""
+        return f"{self.name}/{self.replica}" if self.policy.replicas > 1 else self.name
+
+    @property
+    def settled_at(self) -> float:
+        """When it counts as started."""
+        return self.born + self.policy.settle_time
+
+
+@dataclass(slots=True)
+class Switch:
+    """A release that serves since a moment ago. It is announced once the workers before it accept nothing more."""
+
+    kind: str
+    client: int | None
+    begun: float
+    release: int
+    workers: int
+    old: int | None
+    until: float
+    """When it is announced at the latest: a worker that hangs does not answer."""
+
+
+@dataclass(slots=True)
+class Restart:
+    """A worker that was replaced, for status. `at`: wall-clock seconds are added by the caller that shows it."""
+
+    at: float
+    worker: int
+    release: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Memory:
+    """The last readings. `rate`: bytes a second by which the whole grows. `told`: the last shortage that was logged."""
+
+    usage: Usage = field(default_factory=lambda: Usage({}, 0))
+    templates: dict[int, int] = field(default_factory=dict)
+    at: float | None = None
+    rate: float = 0.0
+    told: str = ""
+
+
+@dataclass(slots=True)
+class Scaling:
+    """How busy the workers were. `hot_since`, `calm_since`: since when above and below the band, without a break."""
+
+    busy: float = 0.0
+    queued: int = 0
+    at: float | None = None
+    hot_since: float | None = None
+    calm_since: float | None = None
+    changed_at: float = 0.0
+
+
+@dataclass(slots=True)
+class State:
+    """All the supervisor knows. Changed by the machine alone."""
+
+    target: int
+    """How many workers are wanted."""
+    releases: dict[int, Release] = field(default_factory=dict)
+    workers: dict[int, Worker] = field(default_factory=dict)
+    templates: dict[int, Template] = field(default_factory=dict)
+    """Templates and spares by their process number, dying ones included."""
+    step_runs: dict[int, StepsRun] = field(default_factory=dict)
+    """By process number, those included that are on their way out."""
+    companions: dict[int, CompanionRun] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    scaling: Scaling = field(default_factory=Scaling)
+    serving: int | None = None
+    operation: Operation | None = None
+    switch: Switch | None = None
+    stopping: str | None = None
+    """Why the service stops, once it does."""
+    exit_code: int | None = None
+    upgrading: bool = False
+    """Whether a successor is being tried."""
+    accept_closed: bool = False
+    next_id: int = 1
+    next_release: int = 1
+    last_tick: float | None = None
+    restarts: list[Restart] = field(default_factory=list)
+    restarts_total: int = 0
+    last_failure: str | None = None
+    early_exits: dict[int, Exited] = field(default_factory=dict)
+    """Children that were reaped before the message that tells who they were."""
+
+    def take_id(self) -> int:
+        """The next process number."""
+        self.next_id += 1
+        return self.next_id - 1
+
+    def process_of(self, pid: int) -> int | None:
+        """The number of the process of ours that has this pid."""
+        ours = [(worker.pid, worker.id) for worker in self.workers.values()]
+        ours += [(template.pid, template.id) for template in self.templates.values()]
+        ours += [(run.pid, run.id) for run in self.step_runs.values()]
+        ours += [(run.pid, run.id) for run in self.companions.values()]
+        return dict(ours).get(pid)
+
+    def workers_of(self, release: int) -> list[Worker]:
+        """The release's workers, oldest first."""
+        return [worker for worker in self.workers.values() if worker.release == release]
+
+
+# What can be done about it
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Base of all actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnTemplate(Action):
+    """Start a template for the release from the disk."""
+
+    process: int
+    release: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker(Action):
+    """Start a worker from the disk."""
+
+    process: int
+    release: int
+    slot: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnSteps(Action):
+    """Start the process that runs the previous steps."""
+
+    process: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ForkWorker(Action):
+    """Ask the template to fork a worker."""
+
+    template: int
+    process: int
+    release: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnCompanion(Action):
+    """Start a companion from the disk."""
+
+    process: int
+    plan: Plan
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkCompanion(Action):
+    """Ask the template to fork a companion."""
+
+    template: int
+    process: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSpareTemplate(Action):
+    """Ask the template to fork a spare."""
+
+    template: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Action):
+    """Send a message to a process."""
+
+    process: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks(Action):
+    """Have a worker write the stacks of all its threads."""
+
+    process: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill(Action):
+    """SIGKILL."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Action):
+    """A signal by its name, without SIG."""
+
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Action):
+    """The process is gone: close its channel, log its stacks if it left any, free its slot."""
+
+    process: int
+    slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConfiguration(Action):
+    """Read the configuration again, in a process of its own."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAccept(Action):
+    """Close the listening sockets for good: no worker will accept any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepListeners(Action):
+    """Close the listening sockets that none of these plans names."""
+
+    plans: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrySuccessor(Action):
+    """Find out whether the program that is installed now can take over."""
+
+    client: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver(Action):
+    """Become the program that is installed now, with all that is open and known."""
+
+    client: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAfterCertificates(Action):
+    """This plan's release serves: its certificates are the ones to obtain and to renew."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogFile(Action):
+    """Open the supervisor's own log file again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Action):
+    """Write an event."""
+
+    level: str
+    event: str
+    fields: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Action):
+    """Tell whoever asked how it is going."""
+
+    client: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Action):
+    """Answer whoever asked. `error` empty: it worked."""
+
+    client: int
+    error: str = ""
+    detail: str = ""
+    result: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit(Action):
+    """Everything is gone: leave with this code."""
+
+    code: int

@@ -1,0 +1,114 @@
+"""`python -P -m fairlead.worker DESCRIPTORS RELEASE [WORKER SLOT]`: a template, or a worker that is started fresh.
+
+DESCRIPTORS: plan, channel, stacks, scoreboard, listeners …, separated by commas, all inherited.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fairlead.errors import FairleadError
+from fairlead.host.channel import Channel
+from fairlead.host.pages import resident
+from fairlead.https.tls import Certificates
+from fairlead.messages import Failed, Imported
+from fairlead.observability.events import DescriptorSink, EventLog, FileSink
+from fairlead.observability.scoreboard import Scoreboard
+from fairlead.plan.model import Plan
+from fairlead.worker import companion, process
+from fairlead.worker.context import WorkerContext
+from fairlead.worker.forksafety import open_sockets, unsafe_to_fork
+from fairlead.worker.loading import LoadError, load_app
+
+# Imported before the fork although only workers need it: so it is shared, and a fork is ready at once.
+from fairlead.worker.serving import end_process, run_worker
+from fairlead.worker.template import Newborn, serve_forks, tune_gc
+
+FAILED = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit code of whatever this process turned out to be."""
+    began = time.monotonic()
+    plan_file, channel_file, stacks, scoreboard_file, *listening = map(int, arguments[0].split(","))
+    release = int(arguments[1])
+    for descriptor in (channel_file, scoreboard_file, stacks, *listening):
+        os.set_inheritable(descriptor, False)
+    with os.fdopen(plan_file) as file:
+        plan = Plan.from_json(file.read())
+    channel = Channel.from_descriptor(channel_file)
+    fresh = len(arguments) > 2
+    title = f"worker {release}/{arguments[3]}" if fresh else f"template {release}"
+    supervisor = os.getppid()
+    try:
+        process.drop_privileges(plan.identity)
+    except OSError as error:
+        user = plan.identity.user if plan.identity else ""
+        channel.send(Failed("start", f"cannot become user {user!r}: {error.strerror}"))
+        return FAILED
+    process.settle_in(plan, title, stacks, supervisor, signal.SIGTERM if fresh else signal.SIGKILL)
+    process.raise_open_files()
+    try:
+        certificates = Certificates(plan.https) if plan.https.certificates else None
+    except FairleadError as error:
+        channel.send(Failed("https", str(error)))
+        return FAILED
+    app = _import_app(plan, channel)
+    if app is None:
+        return FAILED
+    if plan.memory.gc == "tuned":
+        tune_gc()
+    if fresh:
+        newborn: Newborn | None = Newborn(int(arguments[2]), int(arguments[3]), channel, began)
+    else:
+        newborn = serve_forks(plan, release, channel, supervisor)
+    if newborn is None:
+        return 0
+    if newborn.companion:
+        for descriptor in listening:
+            os.close(descriptor)  # who holds a listening socket keeps it open
+        return companion.call(plan, newborn.companion, newborn.channel)
+    return run_worker(
+        WorkerContext(
+            plan=plan,
+            app=app,
+            listeners=tuple(socket.socket(fileno=descriptor) for descriptor in listening),
+            scoreboard=Scoreboard(scoreboard_file),
+            channel=newborn.channel,
+            log=_open_log(plan, f"worker {newborn.worker}"),
+            worker=newborn.worker,
+            slot=newborn.slot,
+            release=release,
+            forked=not fresh,
+            began=newborn.began,
+            certificates=certificates,
+        )
+    )
+
+
+def _open_log(plan: Plan, entity: str) -> EventLog:
+    """The worker's events go where the supervisor's go. A file that this user may not open is said, and stderr taken."""
+    sink = FileSink(plan.log.file) if plan.log.file else DescriptorSink(2)
+    return EventLog(plan.log.format, entity, sink, plan.log.level)
+
+
+def _import_app(plan: Plan, channel: Channel) -> Callable[..., Any] | None:
+    """Imports the app and tells the supervisor how it went; None when it failed."""
+
+    sockets = open_sockets()
+    begun = time.monotonic()
+    try:
+        app, name = load_app(plan.app)
+    except LoadError as error:
+        channel.send(Failed("import", error.cause, error.traceback))
+        return None
+    channel.send(Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1]))
+    return app
+
+
+if __name__ == "__main__":
+    end_process(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Rendering of response heads. Pure: bytes in, bytes out."""
+
+import re
+from collections.abc import Sequence
+from enum import IntEnum
+from http import HTTPStatus
+
+_BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CACHED_LINES = 2048
+_LONGEST_CACHED = 80
+
+
+class Kind(IntEnum):
+    """What a response header means to the server."""
+
+    PLAIN = 0
+    LENGTH = 1
+    CHUNKED = 2
+    CLOSE = 3
+    EVENT_STREAM = 4
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+
+
+def plain_answer(status: int, block: bytes, text: bytes, extra: bytes = b"") -> bytes:
+    """A whole answer of the server itself, after which it closes. `block` and `extra` are header lines."""
+    lines = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+    return STATUS_LINES[status] + block + extra + lines % (len(text), text)
+
+
+_lines: dict[tuple[bytes, bytes], tuple[bytes, Kind]] = {}
+
+
+def header_line(header: Sequence[bytes]) -> tuple[bytes, Kind]:
+    """A header as its line and its meaning; RuntimeError when it holds what would break the head.
+
+    Most responses of an app carry the same few headers: their lines are remembered, so that checking them costs a
+    look-up.
+    """
+    name, value = header
+    if _BAD_NAME.search(name):
+        raise RuntimeError("Invalid HTTP header name.")
+    if _BAD_VALUE.search(value):
+        raise RuntimeError("Invalid HTTP header value.")
+    name = name.lower()
+    answer = b"%b: %b\r\n" % (name, value), _kind(name, value)
+    if len(value) <= _LONGEST_CACHED:
+        if len(_lines) >= _CACHED_LINES:
+            _lines.clear()
+        _lines[header[0], value] = answer
+    return answer
+
+
+def _kind(name: bytes, value: bytes) -> Kind:
+    if name == b"content-length":
+        return Kind.LENGTH
+    if name == b"transfer-encoding" and value.lower() == b"chunked":
+        return Kind.CHUNKED
+    if name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
+        return Kind.CLOSE
+    if name == b"content-type" and value[:17].lower() == b"text/event-stream":
+        return Kind.EVENT_STREAM
+    return Kind.PLAIN
+
+
+remembered_line = _lines.get
+"""`remembered_line(header)`: what `header_line` returned for it, or None. TypeError when the header is a list."""

@@ -1,0 +1,135 @@
+"""Companions as real processes: programs and functions of the app."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from service import Service, alive
+
+APP = """
+    import asyncio, os, signal, time
+    from fastapi import FastAPI
+
+    TABLE = bytearray(20_000_000)
+    app = FastAPI()
+
+    def main():
+        with open("jobs", "a") as file:
+            file.write(f"{os.getpid()} {os.environ.get('MARK')}\\n")
+        signal.pause()
+
+    async def amain():
+        main_file = open("async-jobs", "a")
+        main_file.write(f"{os.getpid()}\\n")
+        main_file.close()
+        await asyncio.sleep(600)
+"""
+
+
+def configure(service: Service, *companions: str, memory: str = "") -> None:
+    service.write(APP)
+    tables = "".join(f"\n    [[companions]]\n    settle_time = '300ms'\n    {text}" for text in companions)
+    service.configure(f"    [replication]\n    workers = 1\n    {memory}\n{tables}")
+
+
+def told(folder: Path, name: str = "jobs") -> list[list[str]]:
+    path = folder / name
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("memory", ["", "[memory]\n    preload = 'off'"])
+def test_function_of_the_app_runs_once_with_its_variables_and_is_started_again(service: Service, memory: str) -> None:
+    configure(service, "name = 'jobs'\n    run = 'main:main'\n    env = { MARK = 'here' }", memory=memory)
+    service.start()
+    service.wait_until(lambda: told(service.folder), "the companion runs")
+    pid = service.status()["companions"][0]["pid"]
+    assert told(service.folder) == [[str(pid), "here"]]
+    os.kill(pid, signal.SIGKILL)
+    service.wait_for("companion.died", reason="signal SIGKILL")
+    service.wait_until(lambda: len(told(service.folder)) == 2, "it was started again")
+    assert service.stop() == 0
+    assert not [line for line in told(service.folder) if alive(int(line[0]))]
+
+
+def test_async_function_runs_in_a_loop_and_holds_no_listening_socket(service: Service) -> None:
+    configure(service, "name = 'jobs'\n    run = 'main:amain'")
+    service.start()
+    service.wait_until(lambda: told(service.folder, "async-jobs"), "the companion runs")
+    pid = int(told(service.folder, "async-jobs")[0][0])
+    listening = {inode for inode in sockets_of(service.serving()[0]["pid"]) if inode in listening_inodes()}
+    assert listening
+    assert not listening & sockets_of(pid)
+
+
+def sockets_of(pid: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        target = os.readlink(entry)
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
+    return found
+
+
+def listening_inodes() -> set[str]:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {line.split()[9] for line in lines if line.split()[3] == "0A"}
+
+
+def test_reload_replaces_a_program_and_without_overlap_two_never_run_at_once(service: Service) -> None:
+    script = "mkdir held || exit 9; trap 'rmdir held; exit 0' TERM; echo $$ x >> jobs; while :; do sleep 0.05; done"
+    configure(service, f'name = "alone"\n    run = ["sh", "-c", "{script}"]\n    overlap = false')
+    service.start()
+    assert service.command("reload").returncode == 0
+    service.wait_until(lambda: len(told(service.folder)) == 2, "the new one runs")
+    assert not service.logged("companion.died")
+    assert service.stop() == 0
+    assert not (service.folder / "held").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "cause"),
+    [
+        ("'false'", "exit code 1"),
+        ("'no-such-program'", "cannot run no-such-program: No such file or directory"),
+        ("'main:nothing'", "has no attribute 'nothing'"),
+        ("'no.module:main'", "No module named 'no'"),
+    ],
+)
+def test_companion_that_exits_at_once_makes_the_start_fail_with_one_cause(
+    service: Service, run: str, cause: str
+) -> None:
+    configure(service, f"name = 'bad'\n    run = {run}")
+    service.launch()
+    failed = service.wait_for("start.failed")
+    assert "companion bad ended" in failed["cause"]
+    assert cause in failed["cause"]
+    assert service.exit_code() == 3
+
+
+def test_status_shows_companions(service: Service) -> None:
+    configure(service, "name = 'sleeper'\n    run = 'sleep 600'\n    replicas = 2")
+    service.start()
+    shown = service.command("status").stdout
+    assert "sleeper/0" in shown
+    assert "sleeper/1" in shown
+    assert "running" in shown
+
+
+def test_supervisor_that_is_killed_takes_its_companions_with_it(service: Service) -> None:
+    configure(service, "name = 'sleeper'\n    run = 'sleep 600'", "name = 'jobs'\n    run = 'main:main'")
+    service.start()
+    pids = [one["pid"] for one in service.status()["companions"]]
+    service.signal(signal.SIGKILL)
+    service.exit_code()
+    service.wait_until(lambda: not any(alive(pid) for pid in pids), "the companions are gone")
+
+
+def test_upgrade_of_the_supervisor_keeps_the_companions_and_their_watch(service: Service) -> None:
+    configure(service, "name = 'sleeper'\n    run = 'sleep 600'")
+    service.start()
+    before = service.status()["companions"][0]["pid"]
+    assert service.command("upgrade").returncode == 0
+    assert service.status()["companions"][0]["pid"] == before
+    os.kill(before, signal.SIGKILL)
+    service.wait_until(lambda: service.status()["companions"][0]["pid"] not in (None, before), "it was started again")

@@ -1,0 +1,99 @@
+"""Steps that several hosts share, with a real PostgreSQL: every "host" here has a state directory of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from postgres import postgres_server
+from service import Service
+
+from fairlead.steps.database import lock_number
+
+APP = "async def app(scope, receive, send): ...\n"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture
+def shop(service: Service, database: str) -> Service:
+    service.write(APP)
+    service.configure(f"""
+        [app]
+        target = "main:app"
+        name = "{service.folder.name}"
+        [[steps]]
+        name = "migrate"
+        run = ["sh", "-c", "echo x >> ran; sleep 0.3"]
+        lock = "{database}"
+        """)
+    return service
+
+
+def run_on_host(service: Service, host: int) -> "subprocess.Popen[str]":
+    environment = service.environment() | {"FAIRLEAD_STATE_DIR": str(service.folder / f"host{host}")}
+    command = [sys.executable, "-m", "fairlead.cli.main", "steps", "run"]
+    return subprocess.Popen(
+        command, cwd=service.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def lines(folder: Path) -> int:
+    return len((folder / "ran").read_text().split())
+
+
+def test_hosts_that_share_a_database_run_a_step_once_together(shop: Service) -> None:
+    hosts = [run_on_host(shop, number) for number in range(4)]
+    said = [host.communicate(timeout=60) for host in hosts]
+    assert sorted(out for out, _err in said) == ["nothing is due\n"] * 3 + ["ran migrate\n"], said
+    assert lines(shop.folder) == 1
+    shop.write(APP + "# new\n")
+    assert run_on_host(shop, 9).communicate(timeout=60)[0] == "ran migrate\n"
+    assert lines(shop.folder) == 2
+
+
+def test_step_waits_while_another_host_holds_the_lock_and_goes_on_when_that_host_dies(
+    shop: Service, database: str
+) -> None:
+    holder = run_on_host(shop, 1)
+    assert holder.wait(60) == 0
+    holder.communicate()
+    with psycopg.connect(database, autocommit=True) as watcher:
+        shop.write(APP + "# newer\n")
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute("SELECT pg_advisory_lock(%s)", (lock_number(shop.folder.name),))
+            waiting = run_on_host(shop, 2)
+            shop.wait_until(lambda: waiters(watcher) == 1, "the step waits for the lock")
+            assert lines(shop.folder) == 1
+        assert waiting.communicate(timeout=60)[0] == "ran migrate\n"
+    assert lines(shop.folder) == 2
+
+
+def waiters(connection: "psycopg.Connection[tuple[int]]") -> int:
+    found = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()
+    assert found is not None
+    return found[0]
+
+
+def test_database_that_cannot_be_reached_is_one_clear_error(service: Service) -> None:
+    service.write(APP)
+    service.configure("""
+        [app]
+        target = "main:app"
+        [[steps]]
+        name = "migrate"
+        run = "touch ran"
+        lock = "postgresql://shop:secret@127.0.0.1:1/shop"
+        """)
+    answer = service.command("steps", "run")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: cannot lock step migrate in PostgreSQL: ")
+    assert len(answer.stderr.splitlines()) == 1
+    assert "secret" not in answer.stderr
+    assert not (service.folder / "ran").exists()

@@ -1,0 +1,89 @@
+"""`fairlead export`: what it writes, and what it never overwrites."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fairlead.cli.main import main
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("FAIRLEAD_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "main.py").write_text("app = None\n")
+    monkeypatch.chdir(folder)
+    # The app lies in a temporary folder here, which a service does not see.
+    monkeypatch.setattr("fairlead.targets.systemd._HIDDEN", ())
+    return folder
+
+
+@pytest.fixture
+def fairlead(capfd: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_export_writes_the_files_and_says_who_takes_care_of_what(shop: Path, fairlead) -> None:
+    code, out, _err = fairlead("export", "systemd", "--out", "units")
+    assert code == 0
+    assert "written: units/shop.service" in out
+    assert out.count("left to Fairlead") + out.count("rendered  ") == 6
+    assert f"WorkingDirectory={shop}\n" in (shop / "units/shop.service").read_text()
+    code, out, _err = fairlead("export", "systemd", "--out", "units")
+    assert code == 0
+    assert "unchanged: units/shop.service" in out
+
+
+def test_export_takes_the_configuration_and_says_that_the_shells_is_not_used(shop: Path, fairlead, monkeypatch) -> None:
+    (shop / "fairlead.toml").write_text('[http]\nport = 9000\n[startup]\nwritable = ["data"]\n')
+    monkeypatch.setenv("FAIRLEAD_HTTP_PORT", "7000")
+    code, _out, err = fairlead("export", "systemd")
+    assert code == 0
+    assert "note: FAIRLEAD_HTTP_PORT of this shell is not used" in err
+    assert "ListenStream=127.0.0.1:9000\n" in (shop / "shop.socket").read_text()
+    assert f"ReadWritePaths={shop}/data\n" in (shop / "shop.service").read_text()
+
+
+@pytest.mark.parametrize("text", ["[Unit]\n", None])
+def test_export_refuses_a_file_that_is_not_as_it_wrote_it_and_writes_none(shop: Path, fairlead, text) -> None:
+    if text is None:
+        fairlead("export", "systemd")
+        text = (shop / "shop.socket").read_text().replace("Backlog=2048", "Backlog=64")
+        (shop / "shop.service").unlink()
+    (shop / "shop.socket").write_text(text)
+    code, _out, err = fairlead("export", "systemd")
+    assert code == 1
+    assert "cannot write shop.socket: the file there is" in err
+    assert not (shop / "shop.service").exists()
+    assert (shop / "shop.socket").read_text() == text
+    assert fairlead("export", "systemd", "--force")[0] == 0
+    assert fairlead("export", "systemd", "--check")[0] == 0
+
+
+def test_a_file_of_an_older_configuration_is_replaced(shop: Path, fairlead) -> None:
+    fairlead("export", "systemd")
+    (shop / "fairlead.toml").write_text("[http]\nport = 9000\n")
+    code, out, err = fairlead("export", "systemd", "--check")
+    assert code == 1
+    assert "-ListenStream=127.0.0.1:8000\n+ListenStream=127.0.0.1:9000\n" in out
+    assert "cannot confirm shop.socket" in err
+    code, out, _err = fairlead("export", "systemd")
+    assert code == 0
+    assert "written: shop.socket" in out
+    assert "unchanged: shop.service" in out
+    assert fairlead("export", "systemd", "--check")[:2] == (0, "up to date: shop.service, shop.socket\n")
+
+
+def test_unknown_target_names_the_known_ones(shop: Path, fairlead) -> None:
+    code, _out, err = fairlead("export", "upstart")
+    assert code == 2
+    assert "cannot export to 'upstart': no such target; allowed: systemd" in err

@@ -1,0 +1,95 @@
+import dataclasses
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fairlead.errors import FairleadError
+from fairlead.plan.model import AppPlan
+from fairlead.steps.fingerprint import fingerprint
+from fairlead.steps.policy import Step
+from fairlead.steps.records import Ran, Records
+from fairlead.testing.fake_host import make_plan
+
+
+def plan_in(folder: Path, **changes):
+    (folder / "main.py").write_text("app = 1\n")
+    given = {"app": AppPlan("main", dir=str(folder)), "state_dir": str(folder / "state"), **changes}
+    return make_plan(**given)
+
+
+def test_record_survives_and_is_shared_by_instances_of_the_same_app(tmp_path):
+    plan = plan_in(tmp_path)
+    with Records(plan).locked(1, lambda: None):
+        Records(plan).remember("migrate", Ran("abc", 1.0, 0.5))
+    assert Records(dataclasses.replace(plan, name="other")).read() == {"migrate": Ran("abc", 1.0, 0.5)}
+
+
+def test_nothing_remembered_is_no_error_and_rubbish_is_one(tmp_path):
+    records = Records(plan_in(tmp_path))
+    assert records.read() == {}
+    with records.locked(1, lambda: None):
+        records.remember("a", Ran("x", 1.0, 0.1))
+    [record] = (tmp_path / "state").glob("*.json")
+    record.write_text("{")
+    with pytest.raises(FairleadError, match="move it away"):
+        records.read()
+
+
+def test_state_directory_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "state").write_text("a file")
+    with (
+        pytest.raises(FairleadError, match=r"cannot use the state directory .*FAIRLEAD_STATE_DIR"),
+        Records(plan_in(tmp_path)).locked(1, lambda: None),
+    ):
+        pass
+
+
+def test_lock_is_held_by_one_and_the_next_is_told_that_it_waits(tmp_path):
+    records = Records(plan_in(tmp_path))
+    told, got = threading.Event(), []
+
+    def second():
+        with Records(plan_in(tmp_path)).locked(20, told.set):
+            got.append("second")
+
+    thread = threading.Thread(target=second)
+    with records.locked(1, lambda: None):
+        thread.start()
+        assert told.wait(20)
+        got.append("first")
+    thread.join(20)
+    assert got == ["first", "second"]
+
+
+def test_lock_that_is_never_free_is_given_up(tmp_path):
+    with (
+        Records(plan_in(tmp_path)).locked(1, lambda: None),
+        pytest.raises(FairleadError, match="for too long"),
+        Records(plan_in(tmp_path)).locked(0.2, lambda: None),
+    ):
+        pass
+
+
+def test_fingerprint_changes_with_code_configuration_and_steps_alone(tmp_path):
+    plan = plan_in(tmp_path)
+    before = fingerprint(plan)
+    (tmp_path / "shop.db").write_text("data of the app")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.py").write_text("not code")
+    os.utime(tmp_path / "main.py", (1, 1))
+    assert fingerprint(dataclasses.replace(plan, name="other", cwd="/", runtime_dir="/x")) == before
+    with_step = dataclasses.replace(plan, steps=(Step("a", ("a",)),))
+    assert fingerprint(with_step) != before
+    (tmp_path / "main.py").write_text("app = 2\n")
+    changed = fingerprint(plan)
+    assert changed != before
+    (tmp_path / "fairlead.toml").write_text("")
+    assert fingerprint(plan) != changed
+
+
+def test_fingerprint_is_the_same_wherever_the_code_lies(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert fingerprint(plan_in(tmp_path / "a")) == fingerprint(plan_in(tmp_path / "b"))

@@ -1,0 +1,141 @@
+import asyncio
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_harness import Bench, respond, run, serving, until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.observability.scoreboard import CAPACITY, Column
+from fairlead.worker.accept import Door, _Source, may_accept
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    for message in respond(body=str(scope["client"]).encode()):
+        await send(message)
+
+
+@pytest.mark.parametrize(
+    ("own", "smallest", "may"),
+    [(1, 1, True), (3, 1, True), (4, 1, False), (1, 1 << 62, True), (110, 100, True), (120, 100, False)],
+)
+def test_who_is_ahead_by_more_than_the_slack_leaves_it_to_others(own: int, smallest: int, may: bool) -> None:
+    assert may_accept(own, smallest) is may
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1))
+def test_there_is_always_somebody_who_may_accept(loads: list[int]) -> None:
+    assert any(may_accept(load, min(loads)) for load in loads)
+
+
+def neighbour(bench: Bench, load: int, beat: int, slot: int = 1) -> None:
+    """Puts another worker on the scoreboard."""
+    for column, value in ((Column.WORKER, 9), (Column.LOAD, load), (Column.HEARTBEAT, beat)):
+        bench.scoreboard.cells[column * CAPACITY + slot] = value
+    bench.acceptor.tick()
+
+
+def waits(tmp_path: Path, load: int, beat: int) -> float:
+    """How long ten connections take beside a neighbour that never accepts."""
+    took = 0.0
+
+    async def whole() -> None:
+        nonlocal took
+        async with serving(hello, tmp_path) as bench:
+            loop = asyncio.get_running_loop()
+            neighbour(bench, load, beat)
+            began = loop.time()
+            for _ in range(10):
+                await bench.connect()
+            took = loop.time() - began
+
+    run(whole(), "asyncio")
+    return took
+
+
+def test_a_neighbour_that_does_not_come_is_not_waited_for_again(tmp_path: Path) -> None:
+    assert waits(tmp_path, load=1, beat=time.monotonic_ns()) < 0.1
+
+
+def test_a_neighbour_that_does_not_beat_is_not_waited_for_at_all(tmp_path: Path) -> None:
+    assert waits(tmp_path, load=1, beat=0) < 0.05
+
+
+def test_connections_of_a_unix_socket_have_no_client(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        assert _Source(Door(listener, object)).names(listener, "") == (None, (str(tmp_path / "socket"), None))
+
+
+def test_the_server_address_of_a_wildcard_is_the_connections_own(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, address = listener.accept()
+            with accepted:
+                assert _Source(Door(listener, object)).names(accepted, address) == (
+                    client.getsockname(),
+                    ("127.0.0.1", port),
+                )
+
+
+def test_nagle_is_off(tmp_path: Path) -> None:
+    async def whole(loop: str) -> None:
+        async with serving(hello, tmp_path) as bench:
+            await bench.connect()
+            [connection] = bench.state.connections
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0, loop
+
+    for loop in ("uvloop", "asyncio"):
+        run(whole(loop), loop)
+
+
+def test_a_connection_aborted_in_the_queue_is_passed_over(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with serving(hello, tmp_path) as bench:
+            source = bench.acceptor._sources[0]
+            real, errors = source.listener, [errno.ECONNABORTED, errno.EPROTO]
+
+            class Flaky:
+                def _accept(self) -> Any:
+                    if errors:
+                        raise OSError(errors.pop(), "gone")
+                    return real._accept()  # type: ignore[attr-defined]
+
+            source.listener = Flaky()  # type: ignore[assignment]
+            client = await bench.connect()
+            assert (await client.get()).status == 200
+            assert not errors
+            assert bench.log.text == ""
+
+    run(whole())
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_no_descriptor_is_left_behind(tmp_path: Path, loop: str) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def whole() -> None:
+        async with serving(hello, tmp_path) as bench:
+
+            async def visit() -> None:
+                client = await bench.connect()
+                await client.get()
+                await client.close()
+                await until(lambda: bench.read().connections == 0)
+
+            await visit()
+            before = count()
+            for _ in range(20):
+                await visit()
+            await until(lambda: count() <= before)
+
+    run(whole(), loop)
