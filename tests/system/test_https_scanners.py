@@ -25,6 +25,11 @@ EXPLAINED = {
     "engine_problem": "testssl's own openssl",
 }
 """What testssl objects to all the same, and why."""
+NO_TICKET_YET = {"id": "sessionresumption_ticket", "finding": "check failed because of connect problem"}
+"""
+testssl's client leaves at the end of its input, often before the ticket of TLS 1.3 has come; with the empty session file
+that it then has, its second connection ends before it began. test_https_tls.py asks for resumption itself.
+"""
 needs = {
     "testssl": pytest.mark.skipif(
         shutil.which("testssl") is None, reason="the Debian package testssl.sh is not installed"
@@ -59,7 +64,9 @@ def test_testssl_finds_nothing_but_a_private_authority(service: HttpsService, tm
     bad = {
         one["id"]: f"{one['severity']}: {one['finding']}"
         for one in findings
-        if one["severity"] not in ("OK", "INFO", "LOW", "DEBUG") and not one["id"].startswith(tuple(EXPLAINED))
+        if one["severity"] not in ("OK", "INFO", "LOW", "DEBUG")
+        and not one["id"].startswith(tuple(EXPLAINED))
+        and not NO_TICKET_YET.items() <= one.items()
     }
     assert bad == {}
 
