@@ -1,16 +1,18 @@
 """TLS in forked workers, with real sockets: names, renewals, resumption, client certificates."""
 
+import asyncio
 import contextlib
 import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 
 from fairlead.errors import FairleadError
 from fairlead.https import internal_ca
@@ -145,6 +147,49 @@ def test_name_without_a_certificate_yet_is_served_once_it_is_there(store: Store)
         with connected(port, client_context(store), "a.test") as connection:
             ask(connection, b"swap")
         assert shown_names(port, store, "b.test") == {"b.test"}
+
+
+async def told_by_the_loop(certificates: Certificates, context: ssl.SSLContext, name: str) -> tuple[str, float]:
+    """What a client learns when it asks an event loop's server for `name`, and after how many seconds."""
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.close()
+
+    def client() -> str:
+        try:
+            with connected(port, context, name) as connection:
+                return connection.recv(100).decode()
+        except ssl.SSLError as error:
+            return error.reason
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: pytest.fail(str(context)))
+    server = await loop.create_server(Connection, "127.0.0.1", 0, ssl=certificates.base)
+    async with server:
+        port, begin = server.sockets[0].getsockname()[1], time.monotonic()
+        told = await loop.run_in_executor(None, client)
+    return told, time.monotonic() - begin
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_event_loops_tell_the_client_why_it_is_refused(
+    store: Store, make_loop: Callable[[], asyncio.AbstractEventLoop], version: ssl.TLSVersion
+) -> None:
+    https = plan_of(store, ("a.test",), min_version="1.3")
+    issue(store, https)
+    certificates = Certificates(https)
+    certificates.load(store)
+    context = client_context(store)
+    context.maximum_version = version
+    old = version == ssl.TLSVersion.TLSv1_2
+    asked, alert = ("a.test", "TLSV1_ALERT_PROTOCOL_VERSION") if old else ("c.test", "TLSV1_UNRECOGNIZED_NAME")
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        told, seconds = runner.run(told_by_the_loop(certificates, context, asked))
+    assert told == alert
+    # It is told at once, not when the time for a handshake is over.
+    assert seconds < 5
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

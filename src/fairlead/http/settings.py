@@ -104,5 +104,5 @@ class HttpSettings(Table):
     ws_ping_timeout: Seconds = Field(20.0, description="How long a pong may take.")
     ws_per_message_deflate: bool = Field(True, description="Compress WebSocket messages.")
     h11_max_incomplete_event_size: Bytes = Field(
-        64 * 1024, description="h11 only: the largest header block it buffers."
+        64 * 1024, description="h11 only: the largest header it buffers; max_header_size bounds it as well."
     )

@@ -6,7 +6,7 @@ renewals. Certificates are swapped by putting a fresh context in the place of th
 
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from fairlead.errors import FairleadError
 from fairlead.https.model import HttpsPlan, TlsPlan
@@ -39,7 +39,7 @@ class Certificates:
         self._https = https
         self._by_key: dict[str, tuple[tuple[str, ...], ssl.SSLContext]] = {}
         self._by_name: dict[str, ssl.SSLContext] = {}
-        self.base = make_context(https.tls)
+        self.base = make_context(https.tls, BaseContext)
         """What the server listens with. It has no certificate of its own."""
         self.base.sni_callback = self._choose
         self._suites = {str(cipher["name"]): int(str(cipher["id"])) & 0xFFFF for cipher in self.base.get_ciphers()}
@@ -106,9 +106,54 @@ class Certificates:
         return self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
 
 
-def make_context(tls: TlsPlan) -> ssl.SSLContext:
+class Handshake(ssl.SSLObject):
+    """A connection whose client is told why its handshake fails.
+
+    asyncio and uvloop end a connection at once when its handshake fails, and OpenSSL's alert stays in the buffer. So the
+    failure is first told as a want of more data, for which they send what is there; the client's end, its next bytes or
+    the time that a handshake may take then bring the failure itself.
+    """
+
+    outgoing: ssl.MemoryBIO
+    failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """As every SSLObject's."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if not self.outgoing.pending:
+                raise
+            self.failure = error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert goes first") from error
+
+
+class BaseContext(ssl.SSLContext):
+    """The context that listens: its connections are Handshakes."""
+
+    sslobject_class = Handshake
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """As every SSLContext's."""
+        connection = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        cast("Handshake", connection).outgoing = outgoing
+        return connection
+
+
+def make_context(tls: TlsPlan, made: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
     """A server context by Mozilla's recommendations. FairleadError when the client authorities cannot be read."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = made(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.set_ciphers(_INTERMEDIATE)
     # Every suite on the list is good, so the client knows best which one its processor does fast.

@@ -1,11 +1,13 @@
 """HTTP/1.1 over h11: uvicorn's protocol, its calls watched from outside, with our drain."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
 from fairlead.worker.access_log import escape
+from fairlead.worker.http1_limits import LINGER, TEXTS, logger
 from fairlead.worker.response import Kind, header_line, plain_answer
 from fairlead.worker.sockets import bytes_are_waiting
 from fairlead.worker.state import WorkerState
@@ -34,7 +36,13 @@ class H11Connection(H11Protocol):
         self._inner: Any = self.app
         self.app = self._watch
         self.idle_at = 0.0
-        self._watched: int | None = id(None)
+        self.call: H11Call | None = None
+        """The newest."""
+        self.refused = False
+        """What comes is not wanted any more."""
+        self._read = 0
+        # As if a tick had seen a head under way: whatever comes first has its time from here.
+        self._watched: Any = ("head", id(None))
         self._watched_since = monotonic()
 
     async def _watch(self, scope: Any, receive: Receive, send: Send) -> Any:
@@ -70,16 +78,67 @@ class H11Connection(H11Protocol):
         """See state.Connection."""
         return self.cycle is not None
 
-    def look(self, now: float) -> None:
-        """A head under way has its time, however it trickles; h11 itself bounds its size."""
-        head = bool(self.conn.trailing_data[0]) and (self.cycle is None or self.cycle.response_complete)
-        watched = id(self.cycle) if head else None
-        if watched is None or watched != self._watched:
-            self._watched, self._watched_since = watched, now
-        elif 0 < self.server_state.limits.header_timeout < now - self._watched_since:
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, unless what comes is not wanted any more."""
+        if not self.refused:
+            self._read += len(data)
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """What uvicorn calls while it handles the parser's error, which says whether the head was too large."""
+        hint = getattr(sys.exception(), "error_status_hint", 400)
+        self.refuse(431 if hint == 431 else 400)
+
+    def refuse(self, status: int) -> None:
+        """Answers in the app's place, or cuts its answer where that has begun; closes the connection."""
+        self.refused = True
+        if status != 400:
+            logger.warning("%s (%d)", TEXTS[status].decode(), status)
+        cycle, call = self.cycle, self.call
+        under_way = cycle is not None and not cycle.response_complete
+        if not (under_way and cycle.response_started):
             block = self.server_state.blocks[self.secure]
-            self.transport.write(plain_answer(408, block, b"The request took too long."))
+            self.transport.write(plain_answer(status, block, TEXTS[status]))
+        if under_way:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if call is not None:
+                call.refused(status)
+        if status == 400:
             self.transport.close()
+            return
+        # The client may still be sending: it gets time to read, for closing with bytes unread would reset the connection.
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
+
+    def look(self, now: float) -> None:
+        """The tick's look at a connection with something under way."""
+        moving, limit, status = self._under_way()
+        if moving is None or moving != self._watched:
+            self._watched, self._watched_since = moving, now
+        elif 0 < limit < now - self._watched_since:
+            self._watched_since = now
+            if status:
+                self.refuse(status)
+            else:
+                logger.warning("A client took nothing of its response for too long.")
+                self.transport.abort()
+
+    def _under_way(self) -> tuple[Any, float, int]:
+        """See http1_limits.Limits."""
+        limits, cycle = self.server_state.limits, self.cycle
+        if self.refused:
+            return None, 0.0, 0
+        if cycle is None or cycle.response_complete:
+            # The head as a whole has the time, however it trickles.
+            return (("head", id(cycle)) if self.conn.trailing_data[0] else None), limits.header_timeout, 408
+        if self.flow.write_paused:
+            return ("response", self.transport.get_write_buffer_size()), limits.idle_timeout, 0
+        if cycle.more_body and not (self.flow.read_paused or cycle.waiting_for_100_continue):
+            return ("body", self._read), limits.idle_timeout, 408
+        return None, 0.0, 0
 
     def close_idle(self) -> None:
         """See state.Connection."""
@@ -99,6 +158,7 @@ class H11Call:
         self.complete = False
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
+        connection.call = self
         self._state = connection.server_state
         self._scope = scope
         self._receive_inner = receive
@@ -141,22 +201,39 @@ class H11Call:
 
     async def _call(self, app: Callable[..., Any]) -> Any:
         """Calls the app, unless the request is refused."""
-        most = self._state.limits.max_body_size
-        length = dict(self._scope["headers"]).get(b"content-length", b"0")
+        limits, headers = self._state.limits, self._scope["headers"]
+        most = limits.max_body_size
+        size = len(self._scope["raw_path"]) + len(self._scope["query_string"])
+        size += sum(len(name) + len(value) + 4 for name, value in headers)
+        if self._connection.refused:
+            return None
         if self._state.overloaded():
-            await self._refuse(503, b"The server is busy.", (b"retry-after", b"1"))
-        elif most and int(length) > most:
-            await self._refuse(413, b"The request's body is too large.")
+            await self._turn_away()
+        elif size > limits.max_header_size or len(headers) > limits.max_headers:
+            self._connection.refuse(431)
+        elif most and int(dict(headers).get(b"content-length", b"0")) > most:
+            self._connection.refuse(413)
         else:
             return await app(self._scope, self._receive, self._send)
         return None
 
-    async def _refuse(self, status: int, text: bytes, *headers: tuple[bytes, bytes]) -> None:
-        if not self._status:
-            all_headers = [(b"content-length", b"%d" % len(text)), (b"connection", b"close"), *headers]
-            await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
-            await self._send({"type": "http.response.body", "body": text})
+    async def _turn_away(self) -> None:
+        text = b"The server is busy."
+        headers = [(b"content-length", b"%d" % len(text)), (b"connection", b"close"), (b"retry-after", b"1")]
+        await self._send({"type": "http.response.start", "status": 503, "headers": headers})
+        await self._send({"type": "http.response.body", "body": text})
+
+    def refused(self, status: int) -> None:
+        """The connection has answered in the app's place, unless the app had begun to."""
+        if self.complete:
+            return
         self._refused = True
+        if self._status:
+            self._account(failed=True)
+        else:
+            self._status, self.complete = status, True
+            self._account(failed=False)
+        self.complete = True
 
     async def _send(self, message: Any) -> None:
         if self._refused:
@@ -199,7 +276,7 @@ class H11Call:
     async def _measured(self, message: Any) -> Any:
         self._received += len(message.get("body", b""))
         if 0 < self._state.limits.max_body_size < self._received:
-            await self._refuse(413, b"The request's body is too large.")
+            self._connection.refuse(413)
             return {"type": "http.disconnect"}
         return message
 

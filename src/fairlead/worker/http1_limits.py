@@ -13,16 +13,16 @@ from fairlead.worker.exchange import Exchange
 from fairlead.worker.response import plain_answer
 from fairlead.worker.state import WorkerState
 
-_TEXTS = {
+TEXTS = {
     400: b"Invalid HTTP request received.",
     408: b"The request took too long.",
     413: b"The request's body is too large.",
     431: b"The request's header is too large.",
 }
-_LINGER = 2.0
+LINGER = 2.0
 """Seconds that a refused client has to read the answer: closing with bytes unread has the kernel reset the connection."""
 _LONGEST_LENGTH = 18
-_logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger("uvicorn.error")
 """uvicorn's, because that is the name apps know for what their server says."""
 
 
@@ -119,7 +119,7 @@ class Limits:
 
     def _too_slow(self, status: int) -> None:
         if not status:
-            _logger.warning("A client took nothing of its response for too long.")
+            logger.warning("A client took nothing of its response for too long.")
             self.transport.abort()
             return
         self.refusal = status
@@ -129,13 +129,13 @@ class Limits:
 
     def refuse(self) -> None:
         """What comes is not wanted. What came in full before it is answered first."""
-        _logger.warning("%s (%d)", _TEXTS[self.refusal].decode(), self.refusal)
+        logger.warning("%s (%d)", TEXTS[self.refusal].decode(), self.refusal)
         self.broken = True
         newest, under_way = self.cycle, self.under_way
         if newest is not None and newest.more_body and not newest.complete:
             # Its body is what is wrong.
             if newest is under_way:
-                newest.answer_instead(self.refusal, _TEXTS[self.refusal])
+                newest.answer_instead(self.refusal, TEXTS[self.refusal])
                 return
             if self.pipeline:
                 self.pipeline.pop()
@@ -145,7 +145,7 @@ class Limits:
     def answer_refusal(self) -> None:
         """The answer to what was refused, in its turn."""
         block = self.server_state.blocks[self.secure]
-        self.transport.write(plain_answer(self.refusal, block, _TEXTS[self.refusal]))
+        self.transport.write(plain_answer(self.refusal, block, TEXTS[self.refusal]))
         self.close_answered()
 
     def close_answered(self) -> None:
@@ -158,4 +158,4 @@ class Limits:
             self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(_LINGER, self.transport.close)
+        self.loop.call_later(LINGER, self.transport.close)

@@ -61,7 +61,7 @@ def build_config(
         date_header=http.date_header,
         # uvicorn hands it to loop.call_later, so parts of a second are fine.
         timeout_keep_alive=http.keep_alive_timeout,  # type: ignore[arg-type]
-        h11_max_incomplete_event_size=http.h11_max_incomplete_event_size,
+        h11_max_incomplete_event_size=min(http.h11_max_incomplete_event_size, http.max_header_size),
     )
     config.load()
     return config
