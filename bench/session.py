@@ -136,7 +136,7 @@ class Session:
         env = {"SHOP_DATABASE": str(self.folder / "shop.db")}
         if not (self.folder / "shop.db").exists():
             command = (str(self.bin(FAIRLEAD) / "alembic"), "upgrade", "head")
-            done = subprocess.run(command, cwd=folder, env=self._env(env), capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, cwd=folder, env=self.env(env), capture_output=True, text=True, timeout=60)
             if done.returncode:
                 raise BenchError(f"cannot migrate the shop's database: {done.stderr[-300:]}")
         return App("main:app", folder, probe="/whoami", pid_key="worker", env=env)
@@ -146,11 +146,11 @@ class Session:
         self, server: Server, app: App, workers: int, access_log: bool = False, tls: Tls | None = None
     ) -> Iterator[Running]:
         """The server from its first answer to the end of the block."""
-        port = _free_port()
+        port = free_port()
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         launch = Launch(self.bin(server), app.target, port, workers, access_log, tls=tls and tls.pair, folder=folder)
         begin = time.monotonic()
-        with running(server.command(launch), app.folder, self.log, self._env(app.env)) as process:
+        with running(server.command(launch), app.folder, self.log, self.env(app.env)) as process:
             self._await_answer(process, _target(port, tls), app.probe)
             yield Running(server, app, port, process, time.monotonic() - begin, tls)
 
@@ -171,7 +171,7 @@ class Session:
     def python(self, *arguments: str, app: App = PLAIN) -> str:
         """Runs Fairlead's environment's Python in the app's folder; its output."""
         command = (str(self.bin(FAIRLEAD) / "python"), *arguments)
-        env = self._env(app.env)
+        env = self.env(app.env)
         done = subprocess.run(command, cwd=app.folder, env=env, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise BenchError(f"cannot run {' '.join(arguments[:2])}: {done.stderr[-300:]}")
@@ -189,7 +189,7 @@ class Session:
                 time.sleep(0.005)
         raise BenchError(f"no answer within {START_DEADLINE:.0f} s of the start: {self.log_tail()}")
 
-    def _env(self, more: Mapping[str, str]) -> dict[str, str]:
+    def env(self, more: Mapping[str, str]) -> dict[str, str]:
         """Little of the person's environment, so that it does not change what is measured."""
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
         return {**kept, "FAIRLEAD_RUNTIME_DIR": str(self.folder / "run"), **more}
@@ -219,7 +219,8 @@ def _target(port: int, tls: Tls | None) -> Target:
     return Target("127.0.0.1", port, tls.context, "localhost") if tls else Target("127.0.0.1", port)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
