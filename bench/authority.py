@@ -33,8 +33,8 @@ class Authority:
 
 
 @contextmanager
-def authority(folder: Path, tls: Tls, validity: int) -> Iterator[Authority]:
-    """Runs Pebble, with certificates of `validity` seconds, and a name server for it. `tls` is what its directory is served with.
+def authority(folder: Path, tls: Tls) -> Iterator[Authority]:
+    """Runs Pebble and a name server for it. `tls` is what its directory is served with.
 
     Challenges are looked at at once and every time; no nonce is refused on purpose.
     """
@@ -49,7 +49,7 @@ def authority(folder: Path, tls: Tls, validity: int) -> Iterator[Authority]:
         "privateKey": str(tls.pair.key),
         "httpPort": http_port,
         "tlsPort": free_port(),
-        "certificateValidityPeriod": validity,
+        "certificateValidityPeriod": 86400,
     }
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
     names = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-defaultIPv6", "", "-http01", "", "-https01", ""]

@@ -1,14 +1,17 @@
 """DNS-01 against real parts: BIND, updated by RFC 2136 or by a command, and Pebble asking it."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent_fixture import https_plan, job_of, run_agent
+from agent_fixture import https_plan, job_of, run_agent, start_agent
+from dns.name import from_text
 from named_fixture import Named, needs_named, running_named
-from pebble_fixture import Pebble, needs_pebble, running_pebble
+from pebble_fixture import Pebble, free_port, needs_pebble, running_pebble
 
+from fairlead.https.dns_sight import name_servers
 from fairlead.https.model import DnsPlan
 from fairlead.https.store import Store
 
@@ -72,6 +75,44 @@ def test_name_outside_of_every_zone_is_a_failure_with_its_cause(store: Store, pe
     https = https_plan(store.root, "other.test", issuers=(pebble.issuer(),), challenge="dns-01", dns=named.plan)
     result = run_agent(job_of(https))[1]
     assert "has no zone above it" in result.error
+
+
+def test_name_server_that_is_late_is_waited_for(store: Store, named: Named, tmp_path: Path) -> None:
+    """The authority asks a secondary, which sees the record a second or two after the primary."""
+    with (
+        running_named(tmp_path / "secondary", named) as late,
+        running_pebble(tmp_path / "pebble", dns_server=f"127.0.0.1:{late.port}") as pebble,
+    ):
+        dns = replace(named.plan, nameservers=(("127.0.0.1", late.port),))
+        https = https_plan(store.root, "late.dyn.example", issuers=(pebble.issuer(),), challenge="dns-01", dns=dns)
+        result = run_agent(job_of(https))[1]
+    assert (result.error, result.outcome) == ("", "obtained")
+
+
+def test_record_that_is_not_seen_in_time_is_a_failure_before_the_authority_looks(
+    store: Store, pebble: Pebble, named: Named, tmp_path: Path
+) -> None:
+    with running_named(tmp_path / "stranger") as stranger:
+        dns = replace(named.plan, nameservers=(("127.0.0.1", stranger.port),), propagation_timeout=0.5)
+        https = https_plan(store.root, "z.dyn.example", issuers=(pebble.issuer(),), challenge="dns-01", dns=dns)
+        stages, result = run_agent(job_of(https))
+    assert "not visible within 0.5 seconds (https.dns.propagation_timeout)" in result.error
+    assert f"at 127.0.0.1 port {stranger.port}" in result.error
+    assert not any(stage.startswith("challenge") for stage in stages)
+    assert named.texts("_acme-challenge.z.dyn.example") == []
+
+
+def test_name_server_that_does_not_answer_is_left_out(store: Store, pebble: Pebble, named: Named) -> None:
+    dns = replace(named.plan, nameservers=(("127.0.0.1", free_port()),))
+    https = https_plan(store.root, "w.dyn.example", issuers=(pebble.issuer(),), challenge="dns-01", dns=dns)
+    agent = start_agent(job_of(https))
+    output, errors = agent.communicate(timeout=100)
+    assert json.loads(output.splitlines()[-1])["result"]["outcome"] == "obtained"
+    assert errors.startswith(f"the name server 127.0.0.1 port {dns.nameservers[0][1]} does not answer: ")
+
+
+def test_name_servers_of_the_zone_are_found(named: Named) -> None:
+    assert list(name_servers(named.plan, from_text("dyn.example"))) == [("127.0.0.1", 53)]
 
 
 @pytest.fixture

@@ -121,6 +121,8 @@ def test_kill_of_the_agent_is_a_failure_like_any_other(slow_service: HttpsServic
     assert certificate["next_attempt"] > time.time() + 30
     assert slow_service.command("certs", "renew").returncode == 0
     assert slow_service.serial("killed.example")
+    # What the killed agent had shown, the next one took away.
+    assert list(slow_service.store.root.glob("challenges/*")) == []
 
 
 def test_crash_loop_places_no_second_order(slow_service: HttpsService, slow_pebble: Pebble) -> None:

@@ -88,7 +88,7 @@ def test_what_is_no_request_is_a_bad_request(answers: Answers, head: bytes) -> N
 
 
 def test_challenge_is_answered_for_any_host(answers: Answers, store: Store) -> None:
-    store.write_challenge("token-1", "token-1.print")
+    store.write_challenge("acme/a.test", "token-1", "token-1.print")
     path = "/.well-known/acme-challenge/token-1"
     answer = answers.answer(get(path, "whatever.example"))
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")

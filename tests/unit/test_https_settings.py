@@ -82,6 +82,10 @@ def test_files_are_plans_of_their_own() -> None:
         ({"issuers": []}, "at least 1 item"),
         ({"dns": {"provider": "rfc2136"}}, "provider rfc2136 needs server, key_name and key_secret"),
         ({"dns": {"provider": "command"}}, "provider command needs present"),
+        (
+            {"dns": {**DNS, "nameservers": ["ns.test"]}},
+            "'ns.test' is no name server; allowed: an address, or address:port",
+        ),
         ({"email": "nobody"}, "should match pattern"),
         ({"domain": ["a.test"]}, "Extra inputs are not permitted"),
     ],
@@ -100,7 +104,14 @@ def test_all_problems_are_said_at_once() -> None:
 
 def test_dns_settings_mean_dns_01() -> None:
     found = plan(domains=["*.a.test"], agree_tos=True, dns=DNS, http="off")
-    assert (found.challenge, found.dns.key_secret, found.dns.propagation_wait) == ("dns-01", "c2VjcmV0", 10.0)
+    assert (found.challenge, found.dns.key_secret, found.dns.propagation_wait) == ("dns-01", "c2VjcmV0", 0.0)
+
+
+def test_name_servers_have_an_address_and_may_have_a_port() -> None:
+    servers = ["192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353"]
+    found = plan(domains=["a.test"], agree_tos=True, dns={**DNS, "nameservers": servers})
+    address, six = "192.0.2.1", "2001:db8::1"
+    assert found.dns.nameservers == ((address, 53), (address, 5353), (six, 53), (six, 5353))
 
 
 def test_own_directory_under_a_known_name_has_no_staging_of_the_known_one() -> None:

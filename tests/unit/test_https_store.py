@@ -109,15 +109,25 @@ def test_room_is_checked_without_leaving_anything(store: Store) -> None:
 def test_what_is_no_token_has_no_answer(store: Store, token: str) -> None:
     assert store.challenge(token) is None
     with pytest.raises(StoreError, match="is no token"):
-        store.write_challenge(token, "x")
+        store.write_challenge("acme/a.test", token, "x")
 
 
 def test_challenge_is_answered_until_it_is_deleted(store: Store) -> None:
-    store.write_challenge("tok_en-1", "tok_en-1.print")
+    store.write_challenge("acme/a.test", "tok_en-1", "tok_en-1.print")
     assert Store.open(store.root).challenge("tok_en-1") == b"tok_en-1.print"
-    store.delete_challenge("tok_en-1")
-    store.delete_challenge("tok_en-1")
+    store.delete_challenge("acme/a.test", "tok_en-1")
+    store.delete_challenge("acme/a.test", "tok_en-1")
     assert store.challenge("tok_en-1") is None
+
+
+def test_challenges_left_behind_are_deleted_and_those_of_others_are_not(store: Store) -> None:
+    for key, token in (("acme/a.test", "one"), ("acme/a.test", "two"), ("acme/b.test", "three")):
+        store.write_challenge(key, token, "answer")
+    store.delete_challenges("acme/a.test")
+    store.delete_challenges("acme/never.test")
+    assert [store.challenge(token) for token in ("one", "two", "three")] == [None, None, b"answer"]
+    assert [path.name for path in store.root.glob("certificates/*/*/challenges/*")] == ["three"]
+    assert Store.open(store.root).keys() == []
 
 
 def test_lock_holds_others_off_until_it_is_given_back(store: Store) -> None:

@@ -53,6 +53,7 @@ class Run:
         """The job's end. What goes wrong is in it; only a store that cannot be read raises."""
         key = self.plan.key
         with self.store.lock(f"certificates/{key}/lock"):
+            self.store.delete_challenges(key)
             # Look again: whoever held the lock may have done the work.
             state = self._known()
             if self.job.action == "ari":

@@ -17,6 +17,7 @@ import dns.tsigkeyring
 import dns.update
 
 from fairlead.errors import FairleadError
+from fairlead.https.dns_sight import await_sight
 from fairlead.https.model import DnsPlan
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class UpdateSolver:
         zone = dns.name.from_text(self.plan.zone) if self.plan.zone else self._find_zone(record)
         self._update(zone, record, txt, add=True)
         try:
+            if self.plan.propagation_timeout:
+                self._await_sight(zone, record, txt)
             time.sleep(self.plan.propagation_wait)
             yield
         finally:
@@ -48,6 +51,11 @@ class UpdateSolver:
             except ChallengeError as error:
                 # The record is good for nothing any more, so leaving it behind is no reason to fail.
                 _log.warning("cannot clean up: %s", error)
+
+    def _await_sight(self, zone: dns.name.Name, record: dns.name.Name, txt: str) -> None:
+        if late := await_sight(self.plan, zone, record, txt):
+            within = f"{self.plan.propagation_timeout:g} seconds (https.dns.propagation_timeout)"
+            raise ChallengeError(f"cannot show {record}: not visible within {within} at {', '.join(late)}")
 
     def _find_zone(self, record: dns.name.Name) -> dns.name.Name:
         """The closest name above the record of which the server has the SOA."""

@@ -47,7 +47,10 @@ class DnsPlan:
     present: tuple[str, ...] = ()
     cleanup: tuple[str, ...] = ()
     timeout: float = 60.0
-    propagation_wait: float = 10.0
+    propagation_wait: float = 0.0
+    propagation_timeout: float = 120.0
+    nameservers: tuple[tuple[str, int], ...] = ()
+    """Address and port of those that have to show the record; empty: the zone's own."""
 
 
 @dataclass(frozen=True, slots=True)

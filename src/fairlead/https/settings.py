@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from fairlead.config_base import FilePath, FolderPath, Seconds, Table
+from fairlead.config_base import FilePath, FolderPath, Seconds, Table, allowed
 from fairlead.https.model import CertificatePlan, DnsPlan, HttpsPlan, Issuer, TlsPlan, is_address
 
 KNOWN_ISSUERS = {
@@ -91,6 +91,22 @@ class IssuerSettings(Table):
         )
 
 
+def _server_place(text: str) -> tuple[str, int]:
+    """The address and port of `192.0.2.53`, `192.0.2.53:5353`, `2001:db8::53` or `[2001:db8::53]:5353`."""
+    try:
+        return str(ipaddress.ip_address(text)), 53
+    except ValueError:
+        address, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is no name server; allowed: an address, or address:port")
+    return str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), int(port)
+
+
+def _checked_server(text: str) -> str:
+    _server_place(text)
+    return text
+
+
 class DnsSettings(Table):
     """How DNS-01 challenges set their TXT record."""
 
@@ -110,7 +126,21 @@ class DnsSettings(Table):
     )
     cleanup: list[str] = Field(default_factory=list, description="command: removes the record; the same environment.")
     timeout: Seconds = Field(60.0, description="How long one update or one command may take.")
-    propagation_wait: Seconds = Field(10.0, description="The wait until the record has reached all name servers.")
+    propagation_timeout: Seconds = Field(
+        120.0,
+        description="rfc2136: how long the name servers may take to show the record, before the issuer is told to look. "
+        "0: they are not asked.",
+    )
+    nameservers: list[Annotated[str, AfterValidator(_checked_server)]] = Field(
+        default_factory=list,
+        json_schema_extra=allowed(
+            'a list of addresses, "192.0.2.53", or with a port, "192.0.2.53:5353" or "[::1]:5353"'
+        ),
+        description="rfc2136: those that are asked, beside server. Default: the name servers of the zone.",
+    )
+    propagation_wait: Seconds | None = Field(
+        None, description="A wait after the record is set. Default: 10 s with a command; none with rfc2136."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -122,9 +152,12 @@ class DnsSettings(Table):
 
     def plan(self) -> DnsPlan:
         """The same as plain data."""
-        values = self.model_dump(exclude={"key_secret", "present", "cleanup"})
+        values = self.model_dump(exclude={"key_secret", "present", "cleanup", "nameservers"})
+        if self.propagation_wait is None:
+            values["propagation_wait"] = 10.0 if self.provider == "command" else 0.0
         return DnsPlan(
             **{key: value for key, value in values.items() if value is not None},
+            nameservers=tuple(map(_server_place, self.nameservers)),
             key_secret=self.key_secret.get_secret_value() if self.key_secret else "",
             present=tuple(self.present),
             cleanup=tuple(self.cleanup),

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 def solvers(https: HttpsPlan, certificate: CertificatePlan, store: Store) -> dict[str, Solver]:
     """For each name of a certificate, who answers its challenge. An address has no DNS records, so it is HTTP-01."""
-    http: Solver = HttpSolver(store)
+    http: Solver = HttpSolver(store, certificate.key)
     other: Solver = http
     if https.challenge == "dns-01":
         other = UpdateSolver(https.dns) if https.dns.provider == "rfc2136" else CommandSolver(https.dns)
@@ -30,16 +30,17 @@ class HttpSolver:
     """Puts the answer into the store, where whoever listens on port 80 finds it."""
 
     store: Store
+    key: str
     kind: str = "http-01"
 
     @contextlib.contextmanager
     def solve(self, name: str, token: str, key_authorization: str, txt: str) -> Iterator[None]:  # noqa: ARG002
         """Shows the answer while the context is entered."""
-        self.store.write_challenge(token, key_authorization)
+        self.store.write_challenge(self.key, token, key_authorization)
         try:
             yield
         finally:
-            self.store.delete_challenge(token)
+            self.store.delete_challenge(self.key, token)
 
 
 @dataclass(frozen=True, slots=True)

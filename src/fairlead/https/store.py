@@ -24,6 +24,7 @@ accounts/<issuer>/account.json      the account's address there and its contact
 certificates/<source>/<name>/pair.pem    the private key and the chain in use, in one file so that they always match
 certificates/<source>/<name>/state.json  validity, last error, next attempt
 certificates/<source>/<name>/lock        held while a process works on that certificate
+certificates/<source>/<name>/challenges/<token>  which of those below are this certificate's
 challenges/<token>                  answers to HTTP-01 challenges under way
 internal/root.pem, root-key.pem     the local certification authority
 """
@@ -149,15 +150,23 @@ class Store:
         """The answer to an HTTP-01 challenge, or None. Any text may be asked for: what is no token has no answer."""
         return self.read(f"challenges/{token}") if _TOKEN.fullmatch(token) else None
 
-    def write_challenge(self, token: str, answer: str) -> None:
-        """Has an HTTP-01 challenge answered from now on, by every process that reads this store."""
+    def write_challenge(self, key: str, token: str, answer: str) -> None:
+        """Has an HTTP-01 challenge of a certificate answered from now on, by every process that reads this store."""
         if not _TOKEN.fullmatch(token):
             raise StoreError(f"cannot answer a challenge: {token!r} is no token")
+        # First whose it is: an agent that is killed in between leaves nothing that nobody knows of.
+        self.write(f"certificates/{key}/challenges/{token}", b"")
         self.write(f"challenges/{token}", answer.encode())
 
-    def delete_challenge(self, token: str) -> None:
+    def delete_challenge(self, key: str, token: str) -> None:
         """Ends the answering of a challenge."""
         self.delete(f"challenges/{token}")
+        self.delete(f"certificates/{key}/challenges/{token}")
+
+    def delete_challenges(self, key: str) -> None:
+        """Ends what an attempt that was killed has left. Only under the certificate's lock."""
+        for path in sorted((self.root / "certificates" / key / "challenges").glob("*")):
+            self.delete_challenge(key, path.name)
 
     # the file system
 
