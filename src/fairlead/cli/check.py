@@ -48,7 +48,9 @@ def look_up(plan: "Plan") -> "Known":
 
     report, problem, due = _report(plan), "", []
     try:
-        due = [step["name"] for step in read_steps(plan) if step["due"] and step["when"] == "release"]
+        steps = read_steps(plan)
+        due = [step["name"] for step in steps if step["due"] and step["when"] == "release"]
+        problem = next((step["problem"] for step in steps if step["due"] is None), "")
     except FairleadError as error:
         problem = str(error)
     unit = f"{plan.name}.service"
@@ -67,7 +69,7 @@ def look_up(plan: "Plan") -> "Known":
         cpus=usable_cpus(),
         usable=usable_memory(),
         now=time.time(),
-        pressure=memory_pressure(),
+        pressure=memory_pressure(report["pid"] if report else "self"),
         steps_problem=problem,
     )
 

@@ -177,7 +177,7 @@ def _memory(known: Known) -> Finding:
 def _steps(known: Known) -> Finding:
     steps = known.plan.steps
     if known.steps_problem:
-        return Finding("Previous steps", "Fairlead", "unknown", known.steps_problem, "fairlead steps")
+        return Finding("Previous steps", "Fairlead", "which are due is unknown", known.steps_problem, "fairlead steps")
     if not steps:
         return Finding("Previous steps", "nobody", "none configured ([[steps]])")
     if known.steps_due and known.report is not None:
