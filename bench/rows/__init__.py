@@ -1,6 +1,15 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import http, https, lost, memory, recovery
+from bench.rows import budget, http, https, lost, memory, recovery, scaling, steps
 
-ROWS: tuple[Row, ...] = (*http.ROWS, *https.ROWS, *lost.ROWS, *memory.ROWS, *recovery.ROWS)
+ROWS: tuple[Row, ...] = (
+    *http.ROWS,
+    *https.ROWS,
+    *lost.ROWS,
+    *memory.ROWS,
+    *recovery.ROWS,
+    *steps.ROWS,
+    *budget.ROWS,
+    *scaling.ROWS,
+)
