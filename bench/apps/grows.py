@@ -33,5 +33,5 @@ async def echo(token: str) -> Echo:
     while _LEAK and (time.monotonic() - _first[0]) * _LEAK > len(_held) * _PIECE:
         _held.append(b"l" * _PIECE)
     if _BUSY:
-        time.sleep(_BUSY)  # busy without the CPU, so that a step in load is the same on any machine
+        time.sleep(_BUSY)  # noqa: ASYNC251 - busy without the CPU, so that a step in load is the same on any machine
     return Echo(token=token, pid=os.getpid())

@@ -47,6 +47,8 @@ class Known:
     cpus: float
     usable: int
     now: float
+    systemctl: str = "systemctl"
+    """How to speak to the manager that has the unit: the system's, or this user's own."""
     pressure: float | None = None
     steps_problem: str = field(default="")
 
@@ -117,7 +119,7 @@ def _startup(known: Known) -> Finding:
             "systemd",
             f"{unit} is installed",
             "it is not enabled",
-            f"systemctl enable --now {unit}",
+            f"{known.systemctl} enable --now {unit}",
         )
     return Finding("Running on startup", "systemd", f"{unit} is enabled")
 
