@@ -1,6 +1,16 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import acme, http, https, lost, memory, recovery
+from bench.rows import acme, budget, http, https, lost, memory, recovery, scaling, steps
 
-ROWS: tuple[Row, ...] = (*http.ROWS, *https.ROWS, *acme.ROWS, *lost.ROWS, *memory.ROWS, *recovery.ROWS)
+ROWS: tuple[Row, ...] = (
+    *http.ROWS,
+    *https.ROWS,
+    *acme.ROWS,
+    *lost.ROWS,
+    *memory.ROWS,
+    *recovery.ROWS,
+    *steps.ROWS,
+    *budget.ROWS,
+    *scaling.ROWS,
+)

@@ -139,9 +139,13 @@ class ReopenLogs(Message):
 
 @dataclass(frozen=True, slots=True)
 class Ready(Message):
-    """Lifespan startup and the probe are through. `seconds` since the worker's process began."""
+    """Lifespan startup and the probe are through. `seconds` since the worker's process began.
+
+    `memory`: bytes that the worker holds for itself alone by now.
+    """
 
     seconds: float
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

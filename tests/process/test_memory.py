@@ -80,6 +80,24 @@ def test_budget_that_the_import_alone_bursts_is_one_clear_error(service: Service
     assert "memory.budget that one worker fits into" in service.logged("start.failed")[0]["cause"]
 
 
+def test_budget_that_one_worker_bursts_is_one_clear_error_at_the_start_and_at_a_reload(service: Service) -> None:
+    configure(service, "    [memory]\n    budget = '250MB'\n", shared=50 * MB, private=220 * MB)
+    service.launch("--workers", "2")
+    assert service.exit_code() == 3
+    [failed] = service.logged("start.failed")
+    assert "one worker holds 2" in failed["cause"]
+    assert "but the budget is 250 MB; allowed: a memory.budget of at least" in failed["cause"]
+    assert not service.logged("worker.serving")
+    configure(service, "    [memory]\n    budget = '250MB'\n")
+    service.start("--workers", "1")
+    service.wait_until(lambda: service.status()["memory_budget"]["used"], "memory is measured")
+    configure(service, "    [memory]\n    budget = '250MB'\n", shared=50 * MB, private=220 * MB)
+    answer = service.command("reload")
+    assert answer.returncode == 1
+    assert "cannot reload: memory: one worker holds" in answer.stderr
+    assert {worker["release"] for worker in service.serving()} == {1}
+
+
 def test_worker_above_its_limit_is_replaced_without_a_lost_request(service: Service) -> None:
     configure(service, "    [memory]\n    worker_limit = '200MB'\n")
     service.start("--workers", "2")
@@ -123,6 +141,29 @@ def test_kill_by_the_kernel_for_want_of_memory_is_recognised(service: Service) -
         service.stop()
     finally:
         service.close()
+        folder.rmdir()
+
+
+def test_status_shows_the_pressure_of_the_services_own_cgroup_and_of_the_machine(service: Service) -> None:
+    folder = Path("/sys/fs/cgroup/unified")
+    folder = (folder if folder.is_dir() else Path("/sys/fs/cgroup")) / f"fairlead-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("needs a cgroup v2 hierarchy that may be written to")
+    try:
+        if not (folder / "memory.pressure").exists() or not Path("/proc/pressure/memory").exists():
+            pytest.skip("needs a kernel that tells pressure (PSI)")
+        configure(service, "")
+        service.start("--workers", "1", prefix=("sh", "-c", f'echo $$ > {folder}/cgroup.procs; exec "$@"', "sh"))
+        pressure = json.loads(service.command("status", "--json").stdout)["memory"]["pressure"]
+        for which in ("cgroup", "host"):
+            assert 0 <= pressure[which]["full"] <= pressure[which]["some"] <= 1
+        assert "(cgroup)" in service.command("status").stdout
+        service.stop()
+    finally:
+        service.close()
+        service.wait_until(lambda: not (folder / "cgroup.procs").read_text(), "its cgroup is empty")
         folder.rmdir()
 
 

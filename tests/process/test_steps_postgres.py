@@ -1,9 +1,11 @@
 """Steps that several hosts share, with a real PostgreSQL: every "host" here has a state directory of its own."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -58,6 +60,47 @@ def test_hosts_that_share_a_database_run_a_step_once_together(shop: Service) -> 
     assert lines(shop.folder) == 2
 
 
+def steps_as_seen_by_host(service: Service, host: int) -> tuple[dict[str, Any], str]:
+    environment = service.environment() | {"FAIRLEAD_STATE_DIR": str(service.folder / f"host{host}"), "COLUMNS": "160"}
+    command = [sys.executable, "-m", "fairlead.cli.main", "steps"]
+    shown, listed = (
+        subprocess.run(
+            [*command, *more], cwd=service.folder, env=environment, text=True, capture_output=True, timeout=60
+        )
+        for more in ((), ("--json",))
+    )
+    [step] = json.loads(listed.stdout)
+    return step, shown.stdout + shown.stderr
+
+
+def test_steps_shows_what_other_hosts_have_run(shop: Service) -> None:
+    step, shown = steps_as_seen_by_host(shop, 1)
+    assert step["due"] is True
+    assert "never, on any host" in shown
+    assert run_on_host(shop, 2).communicate(timeout=60)[0] == "ran migrate\n"
+    for host, note in ((1, "on another host"), (2, "for 0.")):
+        step, shown = steps_as_seen_by_host(shop, host)
+        assert (step["due"], step["problem"]) == (False, "")
+        assert step["last_ran"]
+        assert note in shown
+
+
+def test_steps_says_that_it_cannot_tell_without_the_database(service: Service) -> None:
+    unreachable(service)
+    step, shown = steps_as_seen_by_host(service, 1)
+    assert (step["due"], step["last_ran"]) == (None, None)
+    assert "unknown" in shown
+    assert "warning: cannot ask PostgreSQL: " in shown
+    assert "secret" not in shown
+    answer = service.command("steps", "run", "--plan")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: cannot say what is due: cannot ask PostgreSQL: ")
+    [found] = [
+        one for one in json.loads(service.command("check", "--json").stdout)["concepts"] if "steps" in one["concept"]
+    ]
+    assert found["missing"].startswith("cannot ask PostgreSQL: ")
+
+
 def test_step_waits_while_another_host_holds_the_lock_and_goes_on_when_that_host_dies(
     shop: Service, database: str
 ) -> None:
@@ -81,7 +124,7 @@ def waiters(connection: "psycopg.Connection[tuple[int]]") -> int:
     return found[0]
 
 
-def test_database_that_cannot_be_reached_is_one_clear_error(service: Service) -> None:
+def unreachable(service: Service) -> None:
     service.write(APP)
     service.configure("""
         [app]
@@ -91,6 +134,10 @@ def test_database_that_cannot_be_reached_is_one_clear_error(service: Service) ->
         run = "touch ran"
         lock = "postgresql://shop:secret@127.0.0.1:1/shop"
         """)
+
+
+def test_database_that_cannot_be_reached_is_one_clear_error(service: Service) -> None:
+    unreachable(service)
     answer = service.command("steps", "run")
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: cannot lock step migrate in PostgreSQL: ")

@@ -310,6 +310,33 @@ def test_what_cannot_be_installed_is_told_before_anything_is_written(machine: Ma
     assert (nobody.returncode, "only root" in nobody.stderr) == (2, True)
 
 
+def test_check_names_the_unit_and_what_it_says_mends_it(machine: Machine) -> None:
+    def startup() -> dict[str, str]:
+        done = machine.fairlead("check", "--json")
+        assert done.stdout, done.stderr
+        [found] = [one for one in json.loads(done.stdout)["concepts"] if one["concept"] == "Running on startup"]
+        return {key: found[key] for key in ("who", "state", "missing", "mend")}
+
+    good = {"who": "systemd", "state": "shop.service is enabled", "missing": "", "mend": ""}
+    assert startup() == good
+    assert machine.systemctl("disable", "shop.service").returncode == 0
+    found = startup()
+    assert (found["missing"], found["mend"]) == ("it is not enabled", "systemctl enable --now shop.service")
+    mended = machine.run(*found["mend"].split())
+    assert mended.returncode == 0, mended.stderr
+    assert startup() == good
+    assert machine.systemctl("disable", "shop.service").returncode == 0
+    assert machine.systemctl("enable", "--runtime", "shop.service").returncode == 0
+    assert startup()["missing"] == "it is not enabled", "after the next start of the machine it would be gone"
+    assert machine.systemctl("disable", "--runtime", "shop.service").returncode == 0
+    assert machine.fairlead("uninstall").returncode == 0
+    found = startup()
+    assert (found["missing"], found["mend"]) == ("the unit shop.service", "fairlead install")
+    mended = machine.run(*found["mend"].split(), cwd="/opt/shop")
+    assert mended.returncode == 0, mended.stderr
+    assert startup() == good
+
+
 def test_uninstall_leaves_only_the_state_and_says_where_it_is(machine: Machine) -> None:
     done = machine.fairlead("uninstall")
     assert done.returncode == 0, done.stderr

@@ -148,3 +148,17 @@ def test_rates_are_differences_by_worker():
 def test_large_counts_stay_narrow(number, text):
     report = REPORT | {"workers": [WORKER | {"requests": number}]}
     assert row(shown(report), "1234567")[6] == text
+
+
+def test_memory_line_shows_budget_cgroup_and_pressure_as_far_as_there_are_any() -> None:
+    assert "memory:" not in shown(REPORT)
+    memory = REPORT["memory"] | {
+        "cgroup": {"limit": 2_000_000_000, "used": 900_000_000},
+        "pressure": {"cgroup": {"some": 0.25, "full": 0.1}, "host": None},
+    }
+    budget = {"budget": 1_600_000_000, "used": 800_000_000}
+    text = shown(REPORT | {"memory": memory, "memory_budget": budget})
+    assert "memory: budget 800M of 1.6G · cgroup 900M of 2.0G · pressure 25% (cgroup)" in text
+    assert max(map(len, text.splitlines())) <= 80
+    both = memory | {"pressure": {"cgroup": {"some": 0.0, "full": 0.0}, "host": {"some": 0.5, "full": 0.0}}}
+    assert "pressure 0% (cgroup), 50% (host)" in " ".join(shown(REPORT | {"memory": both}).split())

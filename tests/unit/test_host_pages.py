@@ -2,7 +2,16 @@ import os
 
 import pytest
 
-from fairlead.host.memory import memory_pressure, oom_files, usable_memory
+from fairlead.host.memory import (
+    CgroupMemory,
+    Pressure,
+    cgroup_memory,
+    cgroup_pressure,
+    host_pressure,
+    memory_pressure,
+    oom_files,
+    usable_memory,
+)
 from fairlead.host.pages import OomCounter, resident
 
 
@@ -72,7 +81,33 @@ def test_counters_of_this_host_are_found_and_read():
     assert OomCounter(files).killed() is None
 
 
-def test_pressure_is_a_share_or_not_known(tmp_path):
-    assert memory_pressure(tmp_path) is None
-    write(tmp_path, {"proc/pressure/memory": "some avg10=12.50 avg60=0.00 total=1\nfull avg10=0.00\n"})
-    assert memory_pressure(tmp_path) == 0.125
+PSI = "some avg10={} avg60=0.00 avg300=0.00 total=1\nfull avg10=2.00 avg60=0.00 avg300=0.00 total=1\n"
+
+
+def test_pressure_is_the_cgroups_or_the_machines_or_not_known(tmp_path):
+    assert memory_pressure(root=tmp_path) is host_pressure(tmp_path) is cgroup_pressure(root=tmp_path) is None
+    write(tmp_path, {"proc/pressure/memory": PSI.format("12.50")})
+    assert host_pressure(tmp_path) == Pressure(some=0.125, full=0.02)
+    assert memory_pressure(root=tmp_path) == 0.125
+    write(tmp_path, {"proc/7/cgroup": "3:memory:/a\n0::/b\n", "proc/self/mountinfo": V1 + V2})
+    write(tmp_path, {"sys/fs/cgroup/b/memory.pressure": PSI.format("50.00")})
+    assert cgroup_pressure(7, tmp_path) == Pressure(some=0.5, full=0.02)
+    assert memory_pressure(7, tmp_path) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "account"),
+    [
+        ("0::/a/b\n", {"a/b/memory.current": "7", "a/b/memory.max": "max", "a/memory.max": "9"}, CgroupMemory(9, 7)),
+        (
+            "3:memory:/a\n0::/x\n",
+            {"memory/a/memory.usage_in_bytes": "5", "memory/a/memory.limit_in_bytes": "9223372036854771712"},
+            CgroupMemory(None, 5),
+        ),
+        ("0::/\n", {}, None),
+    ],
+)
+def test_cgroups_account_is_read_in_either_version(tmp_path, cgroup, files, account):
+    write(tmp_path, {"proc/7/cgroup": cgroup, "proc/self/mountinfo": V1 + V2})
+    write(tmp_path, {f"sys/fs/cgroup/{name}": f"{text}\n" for name, text in files.items()})
+    assert cgroup_memory(7, tmp_path) == account

@@ -81,6 +81,12 @@ def test_everything_taken_care_of_is_six_times_ok():
         ),
         ({"unit_installed": False}, "Running on startup", "test.service", "fairlead install"),
         ({"unit_enabled": False}, "Running on startup", "not enabled", "systemctl enable --now test.service"),
+        (
+            {"unit_enabled": False, "systemctl": "systemctl --user"},
+            "Running on startup",
+            "not enabled",
+            "systemctl --user enable --now test.service",
+        ),
         ({"home": "none"}, "Running on startup", "something that starts it", "fairlead export"),
         ({"plan": plan(restarts=RestartPolicy(hang_timeout=0))}, "Restarts", "hangs", "hang_timeout"),
         ({"report": report(last_failure="cannot reload: x")}, "Restarts", "cannot reload: x", "fairlead status"),

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.companions.policy import Companion
 from fairlead.errors import FairleadError
-from fairlead.plan.model import AppPlan
+from fairlead.memory.policy import MemoryPolicy
+from fairlead.plan.model import AppPlan, Bind
+from fairlead.replication.policy import ReplicationPolicy
 from fairlead.steps.fingerprint import fingerprint
 from fairlead.steps.policy import Step
 from fairlead.steps.records import Ran, Records
@@ -85,8 +88,30 @@ def test_fingerprint_changes_with_code_configuration_and_steps_alone(tmp_path):
     (tmp_path / "main.py").write_text("app = 2\n")
     changed = fingerprint(plan)
     assert changed != before
-    (tmp_path / "fairlead.toml").write_text("")
+    (tmp_path / "alembic.ini").write_text("")
     assert fingerprint(plan) != changed
+
+
+def test_fingerprint_counts_what_the_settings_say_and_not_where_they_are_written(tmp_path):
+    step = Step("a", ("a",), env=(("TABLE", "x"),))
+    plan = dataclasses.replace(plan_in(tmp_path), steps=(step,))
+    before = fingerprint(plan)
+    (tmp_path / "fairlead.toml").write_text("[http]\nport = 9000\n")
+    assert fingerprint(plan) == before
+    for same in (
+        {"binds": (Bind("tcp", "127.0.0.1", 9000),)},
+        {"replication": ReplicationPolicy(7)},
+        {"memory": MemoryPolicy(budget=1)},
+        {"steps": (dataclasses.replace(step, timeout=1.0, retries=3, lock="postgresql://other/way"),)},
+    ):
+        assert fingerprint(dataclasses.replace(plan, **same)) == before, same
+    for other in (
+        {"app": dataclasses.replace(plan.app, attribute="another")},
+        {"http": dataclasses.replace(plan.http, root_path="/api")},
+        {"companions": (Companion("queue", ("queue",)),)},
+        {"steps": (dataclasses.replace(step, env=(("TABLE", "y"),)),)},
+    ):
+        assert fingerprint(dataclasses.replace(plan, **other)) != before, other
 
 
 def test_fingerprint_is_the_same_wherever_the_code_lies(tmp_path):

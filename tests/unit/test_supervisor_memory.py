@@ -3,7 +3,7 @@
 import pytest
 
 from fairlead.memory.policy import MemoryPolicy, Usage, fitting, is_fat, parse_budget
-from fairlead.messages import Imported
+from fairlead.messages import Imported, Ready
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
@@ -70,6 +70,38 @@ def test_import_larger_than_the_budget_ends_the_start_with_the_figures() -> None
     cause = str(host.logged("start.failed")[0]["cause"])
     assert "120 MB" in cause
     assert "100 MB" in cause
+
+
+def test_budget_that_fits_the_import_and_not_one_worker_ends_the_start_with_the_figures() -> None:
+    the_plan = plan(workers=3, budget=200 * MB)
+    host = FakeHost(
+        model.State(target=3),
+        on_import=lambda _: [Imported("main:app", 0.1, (), 100 * MB)],
+        on_start=lambda _: [Ready(0.1, 110 * MB)],
+    )
+    host.post(model.Started(the_plan))
+    assert host.exit_code == 3
+    [failed] = host.logged("start.failed")
+    for figure in ("one worker holds 110 MB", "beside 100 MB", "budget is 200 MB", "at least 210 MB"):
+        assert figure in str(failed["cause"])
+    assert not host.logged("worker.serving")
+    assert not host.alive
+
+
+def test_release_whose_worker_does_not_fit_leaves_the_old_one_serving() -> None:
+    host = start(plan(workers=2, budget=500 * MB))
+    weigh(host, 2, each=50 * MB)
+    host.on_start = lambda _: [Ready(0.1, 460 * MB)]
+    host.post(model.Commanded("reload", 7))
+    host.post(model.Planned(plan(workers=2, budget=500 * MB)))
+    error = host.replies()[-1].error
+    assert "cannot reload: memory: one worker holds 460 MB" in error
+    assert {worker.release for worker in host.workers()} == {1}
+    assert len(host.workers()) == 2
+    host.on_start = lambda _: [Ready(0.1, 300 * MB)]  # fits once the old one has gone
+    host.post(model.Commanded("reload", 8))
+    host.post(model.Planned(plan(workers=2, budget=500 * MB)))
+    assert not host.replies()[-1].error
 
 
 def test_scale_up_stops_where_the_budget_is_full() -> None:

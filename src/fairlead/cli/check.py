@@ -48,18 +48,22 @@ def look_up(plan: "Plan") -> "Known":
 
     report, problem, due = _report(plan), "", []
     try:
-        due = [step["name"] for step in read_steps(plan) if step["due"] and step["when"] == "release"]
+        steps = read_steps(plan)
+        due = [step["name"] for step in steps if step["due"] and step["when"] == "release"]
+        problem = next((step["problem"] for step in steps if step["due"] is None), "")
     except FairleadError as error:
         problem = str(error)
     unit = f"{plan.name}.service"
     home = _home()
+    manager = _manager_of(unit) if home == "systemd" else None
     names = {name for one in plan.https.certificates for name in one.names if not name.startswith("*.")}
     return Known(
         plan=plan,
         report=report,
         home=home,
-        unit_installed=home == "systemd" and _systemctl("cat", unit),
-        unit_enabled=home == "systemd" and _systemctl("is-enabled", unit),
+        unit_installed=manager is not None,
+        unit_enabled=manager is not None and _starts_with_the_machine(manager, unit),
+        systemctl=" ".join(manager or ("systemctl",)),
         domains={name: _addresses_of(name) for name in sorted(names)},
         own_addresses=_own_addresses(),
         busy=() if report else tuple(str(bind) for bind in plan.binds if _is_taken(bind)),
@@ -67,7 +71,7 @@ def look_up(plan: "Plan") -> "Known":
         cpus=usable_cpus(),
         usable=usable_memory(),
         now=time.time(),
-        pressure=memory_pressure(),
+        pressure=memory_pressure(report["pid"] if report else "self"),
         steps_problem=problem,
     )
 
@@ -87,14 +91,24 @@ def _home() -> str:
     return "container" if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")) else "none"
 
 
-def _systemctl(*arguments: str) -> bool:
+def _manager_of(unit: str) -> tuple[str, ...] | None:
+    """How to speak to the manager that has the unit, the system's or this user's own; None when neither has."""
+    managers = (("systemctl",), ("systemctl", "--user"))
+    return next((manager for manager in managers if _said(*manager, "cat", unit) is not None), None)
+
+
+def _starts_with_the_machine(manager: tuple[str, ...], unit: str) -> bool:
+    """`enabled-runtime` is gone after the next start of the machine, and `static` was never asked for."""
+    return _said(*manager, "is-enabled", unit) in ("enabled", "alias")
+
+
+def _said(*command: str) -> str | None:
+    """What a command wrote; None when it failed or did not end."""
     try:
-        return (
-            subprocess.run(["systemctl", *arguments], capture_output=True, timeout=_DEADLINE, check=False).returncode
-            == 0
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _addresses_of(name: str) -> tuple[str, ...]:

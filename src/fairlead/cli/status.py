@@ -1,5 +1,6 @@
 """`fairlead status`: how an instance is doing."""
 
+import dataclasses
 import json
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from fairlead.cli.asking import Config, Name, ask, instance_of
 from fairlead.cli.instances import Instance
 from fairlead.errors import InputError
-from fairlead.host.memory import read_memory
+from fairlead.host.memory import CgroupMemory, Pressure, cgroup_memory, cgroup_pressure, host_pressure, read_memory
 
 DEADLINE = 5.0
 
@@ -51,8 +52,14 @@ def read_status(instance: Instance) -> dict[str, Any]:
         "supervisor_pss": supervisor.pss if supervisor else None,
         # A child that ended since then weighs nothing; the supervisor that cannot be read means that we may not.
         "total_pss": sum(reading.pss for reading in readings.values() if reading) if supervisor else None,
+        "cgroup": _plain(cgroup_memory(report["pid"])),
+        "pressure": {"cgroup": _plain(cgroup_pressure(report["pid"])), "host": _plain(host_pressure())},
     }
     return report
+
+
+def _plain(found: CgroupMemory | Pressure | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(found) if found is not None else None
 
 
 def _pids(report: dict[str, Any]) -> list[int]:

@@ -15,6 +15,8 @@ from fairlead.units import format_duration
 ROOMY, WIDE = 100, 120
 """Columns of the terminal from which on there is room between the columns, and for whole headings."""
 RESTARTS_SHOWN = 5
+HIGH_PRESSURE = 0.1
+"""The share of time waited for memory from which on it is worth a look; as for `fairlead check`."""
 _STATE_STYLES = {"serving": "green", "draining": "yellow", "killing": "red"}
 
 Report = dict[str, Any]
@@ -71,6 +73,8 @@ def _header(report: Report, rates: Rates | None) -> Iterator[Text]:
     yield Text(f"listening on {', '.join(report['listeners']) or 'nothing'}")
     yield Text(f"running from {report['cwd']}", style="dim")
     yield Text(_summary(report, rates))
+    if memory := _memory(report):
+        yield memory
     for other in report["releases"]:
         if not release or other["number"] != release["number"]:
             yield Text(f"release {other['number']} {other['state']}, {other['workers']} workers", style="dim")
@@ -90,6 +94,20 @@ def _summary(report: Report, rates: Rates | None) -> str:
     if memory["total_pss"] is not None:
         parts.append(f"{_size(memory['total_pss'])} in all, {_size(memory['supervisor_pss'])} of it the supervisor")
     return " · ".join(parts)
+
+
+def _memory(report: Report) -> Text | None:
+    """The budget, the cgroup and the pressure, as far as there are any."""
+    parts, budget, cgroup = [], report.get("memory_budget") or {}, report["memory"].get("cgroup")
+    if budget.get("budget") and budget.get("used") is not None:
+        parts.append(f"budget {_size(budget['used'])} of {_size(budget['budget'])}")
+    if cgroup and cgroup["limit"] is not None:
+        parts.append(f"cgroup {_size(cgroup['used'])} of {_size(cgroup['limit'])}")
+    pressure = {key: one for key, one in (report["memory"].get("pressure") or {}).items() if one}
+    if pressure:
+        parts.append("pressure " + ", ".join(f"{one['some']:.0%} ({key})" for key, one in pressure.items()))
+    high = any(one["some"] > HIGH_PRESSURE for one in pressure.values())
+    return Text(f"memory: {' · '.join(parts)}", style="yellow" if high else "") if parts else None
 
 
 def _worker_table(report: Report, width: int, rates: Rates | None) -> Table:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fairlead.errors import InputError
+from fairlead.errors import FairleadError, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,8 @@ def show(
     from fairlead.cli.output import console
 
     console().print(_as_table(report) if report else "no previous steps are configured ([[steps]] in fairlead.toml)")
+    for problem in sorted({step["problem"] for step in report if step["problem"]}):
+        typer.echo(f"warning: {problem}; shown is what this host remembers", err=True)
 
 
 @steps.command()
@@ -58,7 +60,10 @@ def run(
     if name is not None and name not in names:
         raise InputError(f"cannot run step {name!r}: allowed: {', '.join(names) or 'none, there are no [[steps]]'}")
     if dry:
-        due = [step for step in read_steps(plan) if name == step["name"] or (name is None and step["due"])]
+        known = [step for step in read_steps(plan) if name in (None, step["name"])]
+        if name is None and (problem := next((step["problem"] for step in known if step["due"] is None), "")):
+            raise FairleadError(f"cannot say what is due: {problem}")
+        due = [step for step in known if name is not None or step["due"]]
         typer.echo("\n".join(f"{step['name']}: {' '.join(step['run'])}" for step in due) or "nothing is due")
         return
     ran = run_due(plan, EventLog(plan.log.format, "steps", 2, plan.log.level), lambda _text: None, name)
@@ -72,26 +77,47 @@ def _plan(config: str | None) -> "Plan":
 
 
 def read_steps(plan: "Plan") -> list[dict[str, Any]]:
-    """Every step, whether it is due, and its last success on this host: seconds, and a time with its zone."""
+    """Every step, whether it is due, and its last success: on this host, or on any of those that share its database.
+
+    `problem`: why the database could not be asked; then what this host remembers is shown, and `due` is None.
+    """
     from fairlead.steps.fingerprint import fingerprint
     from fairlead.steps.policy import is_due
     from fairlead.steps.records import Records
 
     release, records = fingerprint(plan), Records(plan).read()
+    databases = {step.lock: _ask(step.lock, plan.name) for step in plan.steps if step.lock}
     report = []
     for step in plan.steps:
-        ran = records.get(step.name)
+        own = records.get(step.name)
+        shared, problem = databases.get(step.lock, ({}, ""))
+        ran_for, at = (own.release, own.at) if own else (None, None)
+        if step.lock and not problem:
+            ran_for, at = shared.get(step.name, (None, None))
+        here = own is not None and (own.release == ran_for)
         report.append(
             {
                 "name": step.name,
                 "run": list(step.run),
                 "when": step.when,
-                "due": is_due(step, release, ran.release if ran else None),
-                "last_ran": datetime.fromtimestamp(ran.at, UTC).isoformat(timespec="seconds") if ran else None,
-                "seconds": ran.seconds if ran else None,
+                "shared": bool(step.lock),
+                "due": None if problem and step.when == "release" else is_due(step, release, ran_for),
+                "last_ran": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at is not None else None,
+                "seconds": own.seconds if own and here else None,
+                "problem": problem,
             }
         )
     return report
+
+
+def _ask(address: str, app: str) -> tuple[dict[str, tuple[str, float]], str]:
+    """What the hosts that share the database remember, or why it cannot be told."""
+    from fairlead.steps.database import look_up
+
+    try:
+        return look_up(address, app), ""
+    except FairleadError as error:
+        return {}, str(error)
 
 
 def _as_table(report: list[dict[str, Any]]) -> "Table":
@@ -101,14 +127,17 @@ def _as_table(report: list[dict[str, Any]]) -> "Table":
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("step", "run", "when", "due", "last ran"):
         table.add_column(heading, overflow="fold")
+    styles = {True: ("yes", "yellow"), False: ("no", "green"), None: ("unknown", "red")}
     for step in report:
-        due = Text("yes", style="yellow") if step["due"] else Text("no", style="green")
+        due = Text(*styles[step["due"]])
         table.add_row(step["name"], " ".join(step["run"]), step["when"], due, _last_ran(step))
     return table
 
 
 def _last_ran(step: dict[str, Any]) -> str:
+    asked = step["shared"] and not step["problem"]
     if step["last_ran"] is None:
-        return "never, on this host"
+        return "never, on any host" if asked else "never, on this host"
     moment = datetime.fromisoformat(step["last_ran"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return f"{moment}, for {step['seconds']:.1f} s"
+    took = f", for {step['seconds']:.1f} s" if step["seconds"] is not None else ", on another host"
+    return f"{moment}{took}"

@@ -7,9 +7,9 @@ from pathlib import Path
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def places(controller: str, root: Path = Path("/")) -> Iterator[Path]:
-    """The folders of this process's cgroup and of all above it, nearest first, in every hierarchy with the controller."""
-    for mount, group in _groups(controller, root):
+def places(controller: str, root: Path = Path("/"), process: int | str = "self") -> Iterator[Path]:
+    """The folders of a process's cgroup and of all above it, nearest first, in every hierarchy with the controller."""
+    for mount, group in _groups(controller, root, process):
         folder = root / group.relative_to("/")
         top = root / mount.relative_to("/")
         for place in (folder, *folder.parents):
@@ -18,9 +18,9 @@ def places(controller: str, root: Path = Path("/")) -> Iterator[Path]:
             yield place
 
 
-def _groups(controller: str, root: Path) -> Iterator[tuple[Path, Path]]:
-    """(mount point, folder of this process's cgroup) of every hierarchy that has the controller."""
-    own = _own_groups(root)
+def _groups(controller: str, root: Path, process: int | str) -> Iterator[tuple[Path, Path]]:
+    """(mount point, folder of the process's cgroup) of every hierarchy that has the controller."""
+    own = _own_groups(root, process)
     for line in lines(root / "proc/self/mountinfo"):
         fields = line.split(" ")
         if "-" not in fields[6:]:
@@ -34,10 +34,10 @@ def _groups(controller: str, root: Path) -> Iterator[tuple[Path, Path]]:
             yield mount, _below(mount, shown, own[name])
 
 
-def _own_groups(root: Path) -> dict[str, Path]:
-    """Controller → cgroup path of this process; v2 is the controller ""."""
+def _own_groups(root: Path, process: int | str) -> dict[str, Path]:
+    """Controller → cgroup path of the process; v2 is the controller ""."""
     groups = {}
-    for line in lines(root / "proc/self/cgroup"):
+    for line in lines(root / f"proc/{process}/cgroup"):
         _number, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             groups[controller] = Path(path)

@@ -39,9 +39,9 @@ def usable_memory(root: Path = Path("/")) -> int:
     limits = [total] if total else []
     for place in places("memory", root):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            text = lines(place / name)[:1]
-            if text and text[0].isdigit() and int(text[0]) < _NO_LIMIT:
-                limits.append(int(text[0]))
+            limit = _number(place / name)
+            if limit is not None and limit < _NO_LIMIT:
+                limits.append(limit)
     return min(limits, default=0)
 
 
@@ -51,9 +51,61 @@ def oom_files(root: Path = Path("/")) -> tuple[str, ...]:
     return tuple(str(path) for path in (*found, root / "proc/vmstat") if path.is_file())
 
 
-def memory_pressure(root: Path = Path("/")) -> float | None:
-    """The share of the last ten seconds in which something waited for memory (PSI), 0 to 1; None where the kernel does not tell."""
-    for line in lines(root / "proc/pressure/memory"):
-        if line.startswith("some avg10="):
-            return float(line.split()[1].removeprefix("avg10=")) / 100
-    return None
+@dataclass(frozen=True, slots=True)
+class CgroupMemory:
+    """Bytes: what a cgroup may have (None: no limit) and what it uses, page cache included."""
+
+    limit: int | None
+    used: int
+
+
+def cgroup_memory(process: int | str = "self", root: Path = Path("/")) -> CgroupMemory | None:
+    """The account of the process's nearest cgroup that keeps one, v1 or v2, with the tightest limit up to the root; None
+    where there is none."""
+    used, limits = None, []
+    for place in places("memory", root, process):
+        for use, most in (("memory.current", "memory.max"), ("memory.usage_in_bytes", "memory.limit_in_bytes")):
+            amount, limit = _number(place / use), _number(place / most)
+            used = amount if used is None else used
+            limits += [limit] if limit is not None and limit < _NO_LIMIT else []
+    return None if used is None else CgroupMemory(min(limits, default=None), used)
+
+
+def _number(path: Path) -> int | None:
+    text = lines(path)[:1]
+    return int(text[0]) if text and text[0].isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """PSI: the share (0 to 1) of the last ten seconds in which something, or everything, waited for memory."""
+
+    some: float
+    full: float
+
+
+def host_pressure(root: Path = Path("/")) -> Pressure | None:
+    """The whole machine's; None where the kernel does not tell."""
+    return _pressure(root / "proc/pressure/memory")
+
+
+def cgroup_pressure(process: int | str = "self", root: Path = Path("/")) -> Pressure | None:
+    """That of the process's own cgroup: v2 alone tells it. None where it is not told."""
+    return next((found for place in places("memory", root, process) if (found := _pressure(place / _PRESSURE))), None)
+
+
+def memory_pressure(process: int | str = "self", root: Path = Path("/")) -> float | None:
+    """The share of the last ten seconds in which something of ours waited for memory: by the cgroup, else by the machine."""
+    found = cgroup_pressure(process, root) or host_pressure(root)
+    return found.some if found else None
+
+
+_PRESSURE = "memory.pressure"
+
+
+def _pressure(path: Path) -> Pressure | None:
+    shares = {}
+    for line in lines(path):
+        kind, _, rest = line.partition(" avg10=")
+        shares[kind] = float(rest.split(" ", 1)[0]) / 100 if rest else 0.0
+    return Pressure(shares["some"], shares.get("full", 0.0)) if "some" in shares else None

@@ -47,6 +47,8 @@ class Known:
     cpus: float
     usable: int
     now: float
+    systemctl: str = "systemctl"
+    """How to speak to the manager that has the unit: the system's, or this user's own."""
     pressure: float | None = None
     steps_problem: str = field(default="")
 
@@ -117,7 +119,7 @@ def _startup(known: Known) -> Finding:
             "systemd",
             f"{unit} is installed",
             "it is not enabled",
-            f"systemctl enable --now {unit}",
+            f"{known.systemctl} enable --now {unit}",
         )
     return Finding("Running on startup", "systemd", f"{unit} is enabled")
 
@@ -177,7 +179,7 @@ def _memory(known: Known) -> Finding:
 def _steps(known: Known) -> Finding:
     steps = known.plan.steps
     if known.steps_problem:
-        return Finding("Previous steps", "Fairlead", "unknown", known.steps_problem, "fairlead steps")
+        return Finding("Previous steps", "Fairlead", "which are due is unknown", known.steps_problem, "fairlead steps")
     if not steps:
         return Finding("Previous steps", "nobody", "none configured ([[steps]])")
     if known.steps_due and known.report is not None:

@@ -15,6 +15,7 @@ _TABLE = (
     "ran_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (app, step))"
 )
 _CONNECT = 10
+_MISSING = "psycopg is missing; try: pip install 'fairlead[postgres]'"
 
 
 class Shared:
@@ -45,15 +46,37 @@ def lock_number(app: str) -> int:
     return int.from_bytes(hashlib.sha256(f"fairlead steps {app}".encode()).digest()[:8], "big", signed=True)
 
 
+def look_up(address: str, app: str) -> dict[str, tuple[str, float]]:
+    """Step → the fingerprint it last ran for on any host, and when (seconds since the epoch). Takes no lock, makes nothing.
+
+    FairleadError without the address, which may hold a password.
+    """
+    try:
+        import psycopg
+    except ImportError:
+        raise FairleadError(f"cannot ask PostgreSQL: {_MISSING}") from None
+    try:
+        with psycopg.connect(
+            address, autocommit=True, connect_timeout=_CONNECT, application_name=f"fairlead steps {app}"
+        ) as connection:
+            connection.execute(f"SET statement_timeout = {_CONNECT * 1000}")
+            if connection.execute("SELECT to_regclass('fairlead_steps')").fetchone() == (None,):
+                return {}
+            found = connection.execute(
+                "SELECT step, release, extract(epoch FROM ran_at)::float8 FROM fairlead_steps WHERE app = %s", (app,)
+            )
+            return {str(step): (str(release), float(at)) for step, release, at in found}
+    except psycopg.Error as error:
+        raise FairleadError(f"cannot ask PostgreSQL: {_cause(error)}") from error
+
+
 @contextmanager
 def locked(address: str, app: str, step: str, patience: float) -> Iterator[Shared]:
     """Holds the lock of that app's steps in the database. FairleadError without the address, which may hold a password."""
     try:
         import psycopg
     except ImportError:
-        raise FairleadError(
-            f"cannot lock step {step} in PostgreSQL: psycopg is missing; try: pip install 'fairlead[postgres]'"
-        ) from None
+        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {_MISSING}") from None
     try:
         with psycopg.connect(
             address, autocommit=True, connect_timeout=_CONNECT, application_name=f"fairlead steps {app}"
@@ -64,5 +87,8 @@ def locked(address: str, app: str, step: str, patience: float) -> Iterator[Share
             connection.execute(_TABLE)
             yield Shared(connection, app, step)
     except psycopg.Error as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {cause}") from error
+        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -161,7 +161,10 @@ def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
         worker.early.append(message)
         return
     match message:
-        case Ready():
+        case Ready(_seconds, held):
+            if problem := memory.first_worker(turn, worker, held):
+                rollout.fail(turn, problem)
+                return
             worker.move("ready")
             worker.deadline = None
             turn.release_of(worker).ever_ready = True

@@ -96,6 +96,26 @@ def imported(turn: Turn, template: Template, held: int) -> str:
     )
 
 
+def first_worker(turn: Turn, worker: Worker, held: int) -> str:
+    """A worker of the coming release is ready and holds so much. The reason, when not even it alone fits into the budget.
+
+    What the release before holds does not count: that goes once this one serves.
+    """
+    state, release = turn.state, turn.release_of(worker)
+    operation, budget = state.operation, release.plan.memory.budget
+    if not budget or operation is None or operation.release != release.number:
+        return ""
+    own = release.template.id if release.template else None
+    others = sum(size for template, size in state.memory.templates.items() if template != own)
+    rest = max(0, state.memory.usage.rest - others)
+    if rest + held <= budget:
+        return ""
+    return (
+        f"memory: one worker holds {format_size(held)}, beside {format_size(rest)} that do not grow with the workers, but the "
+        f"budget is {format_size(budget)}; allowed: a memory.budget of at least {format_size(rest + held)}"
+    )
+
+
 def check_reload(turn: Turn, operation: Operation, plan: Plan) -> str:
     """Before a release is loaded: the reason when not even one worker of it fits. Parked memory is given up for it.
 

@@ -199,7 +199,8 @@ class Worker(Server):
             await self._lifespan.shutdown(_FOR_LIFESPAN)
             self.exit_code = _FAILED
             return False
-        self._context.channel.send(Ready(monotonic() - self._context.began))
+        now = monotonic()
+        self._context.channel.send(Ready(now - self._context.began, self._meter.read(now)))
         return True
 
     def _make_protocol(self, secure: bool) -> Any:
