@@ -143,10 +143,10 @@ class Session:
 
     @contextmanager
     def serving(
-        self, server: Server, app: App, workers: int, access_log: bool = False, tls: Tls | None = None
+        self, server: Server, app: App, workers: int, access_log: bool = False, tls: Tls | None = None, port: int = 0
     ) -> Iterator[Running]:
-        """The server from its first answer to the end of the block."""
-        port = free_port()
+        """The server from its first answer to the end of the block. `port` 0: a free one."""
+        port = port or free_port()
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         launch = Launch(self.bin(server), app.target, port, workers, access_log, tls=tls and tls.pair, folder=folder)
         begin = time.monotonic()
@@ -192,7 +192,8 @@ class Session:
     def env(self, more: Mapping[str, str]) -> dict[str, str]:
         """Little of the person's environment, so that it does not change what is measured."""
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-        return {**kept, "FAIRLEAD_RUNTIME_DIR": str(self.folder / "run"), **more}
+        own = {"FAIRLEAD_RUNTIME_DIR": str(self.folder / "run"), "FAIRLEAD_STATE_DIR": str(self.folder / "state")}
+        return {**kept, **own, **more}
 
     def log_tail(self) -> str:
         """What the server said last: its last errors where there are any."""
@@ -220,7 +221,7 @@ def _target(port: int, tls: Tls | None) -> Target:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

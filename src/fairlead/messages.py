@@ -19,6 +19,16 @@ class Message:
     """Base of all messages."""
 
 
+# supervisor -> a process that was started before there was a plan
+
+
+@dataclass(frozen=True, slots=True)
+class Begin(Message):
+    """Become what the arguments say. Descriptors: [plan, stacks, scoreboard, listeners …]."""
+
+    arguments: tuple[str, ...]
+
+
 # supervisor -> template
 
 

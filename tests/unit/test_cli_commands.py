@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fairlead import __version__
+from fairlead.cli.become import plan_file
 from fairlead.cli.main import main
 from fairlead.cli.planning import planning_command
-from fairlead.cli.run import check_platform, plan_file
+from fairlead.cli.run import check_platform
 from fairlead.errors import InputError
 from fairlead.plan.model import Plan
 
@@ -220,7 +221,7 @@ def test_other_systems_are_refused_in_one_line():
 def test_plan_file_is_read_from_its_beginning_by_the_next_program(fairlead):
     Path("main.py").touch()
     _, plan, _ = plan_to_pipe(fairlead)
-    descriptor = plan_file(plan)
+    descriptor = plan_file(plan.to_json())
     assert os.get_inheritable(descriptor)
     with os.fdopen(descriptor) as file:
         assert Plan.from_json(file.read()) == plan

@@ -7,7 +7,7 @@ import typer
 
 from fairlead.cli.control_client import SILENCE, ControlClient
 from fairlead.cli.instances import Instance, find_instance
-from fairlead.config.files import working_folder
+from fairlead.config.place import working_folder
 
 Name = Annotated[
     str | None,

@@ -42,8 +42,8 @@ def ca(
 
 def _authority(config: str | None) -> "tuple[Store, list[str]]":
     """The store of the configuration here, and the names that the authority is to sign for."""
-    from fairlead.config.files import working_folder
     from fairlead.config.load import load
+    from fairlead.config.place import working_folder
     from fairlead.host.identity import account_to_become
     from fairlead.https.store import Store
     from fairlead.plan.names import state_dir

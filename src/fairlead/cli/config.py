@@ -23,8 +23,8 @@ def config(
 ) -> None:
     """Show the resolved configuration, with the origin of each value."""
     from fairlead.cli.output import console
-    from fairlead.config.files import working_folder
     from fairlead.config.load import load
+    from fairlead.config.place import working_folder
 
     if schema:
         typer.echo(json.dumps(json_schema(), indent=2))

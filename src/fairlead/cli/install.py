@@ -67,7 +67,7 @@ def uninstall(name: _Name = None, config: _Config = None, user_unit: _Personal =
     """Stop the service and take its units away. Its state stays, and where that is is said."""
     from fairlead.cli.instances import configured_name
     from fairlead.cli.systemctl import find_systemd
-    from fairlead.config.files import working_folder
+    from fairlead.config.place import working_folder
     from fairlead.plan.names import default_name
     from fairlead.targets.model import is_ours
 

@@ -1,85 +1,40 @@
-"""`fairlead`: the command's verbs, and how its errors look. Each verb imports what it needs when it runs."""
+"""`fairlead`: where every command begins. `run` sets off before the verbs, Typer and pydantic are imported."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from fairlead.cli.ca import ca
-from fairlead.cli.certs import certs
-from fairlead.cli.check import check
-from fairlead.cli.config import config
-from fairlead.cli.export import export
-from fairlead.cli.install import install, uninstall
-from fairlead.cli.plan import plan
-from fairlead.cli.reload import reload
-from fairlead.cli.reopen import reopen
-from fairlead.cli.rollback import rollback
-from fairlead.cli.run import run
-from fairlead.cli.scale import scale
-from fairlead.cli.status import status
-from fairlead.cli.steps import steps
-from fairlead.cli.stop import stop
-from fairlead.cli.upgrade import upgrade
-from fairlead.errors import FairleadError
-
-app = typer.Typer(
-    name="fairlead",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from fairlead import __version__
-
-        typer.echo(f"fairlead {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def fairlead(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Takes a FastAPI (any ASGI) app into production on a Linux server, and keeps it there."""
-
-
-app.command()(run)
-app.command()(config)
-app.command()(check)
-app.command()(plan)
-app.command()(status)
-app.command()(reload)
-app.command()(rollback)
-# "-1" is a number here, not a flag.
-app.command(context_settings={"ignore_unknown_options": True})(scale)
-app.add_typer(steps, name="steps")
-app.command()(stop)
-app.command()(reopen)
-app.add_typer(certs, name="certs")
-app.command()(ca)
-app.command()(upgrade)
-app.command()(export)
-app.command()(install)
-app.command()(uninstall)
+if TYPE_CHECKING:
+    from fairlead.host.forerunner import Forerunner
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits: 0 done, 1 refused or failed, 2 bad input. Typer sees to Ctrl-C and closed pipes."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Runs the command and exits, or becomes the supervisor."""
+    given = tuple(sys.argv[1:] if arguments is None else arguments)
+    forerunner = _set_off(given) if given[:1] == ("run",) else None
     try:
-        app(args=given, prog_name="fairlead", obj=tuple(given))
-    except FairleadError as error:
-        from fairlead.cli.output import print_error
+        from fairlead.cli.commands import run_command
+        from fairlead.cli.given import Given
 
-        print_error(error)
-        sys.exit(error.exit_code)
+        run_command(Given(given, forerunner))
+    finally:
+        if forerunner is not None:
+            forerunner.dismiss()
+
+
+def _set_off(given: tuple[str, ...]) -> "Forerunner | None":
+    """Starts what a service needs in any case. When the plan of the last start still holds, this is the supervisor."""
+    if any(word in ("-h", "--help") or word.startswith("--plan-to") for word in given):
+        return None
+    from fairlead.cli.become import be_supervisor, open_standard_streams
+    from fairlead.host.forerunner import Forerunner
+
+    open_standard_streams()
+    forerunner = Forerunner.start()
+    from fairlead.cli.kept import recall
+
+    if plan := recall(given):
+        sys.exit(be_supervisor(plan, forerunner))
+    return forerunner
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead.app.discovery import find_app
-from fairlead.config.files import working_folder
+from fairlead.cli.kept import Asked, keep, sources
 from fairlead.config.load import Flags, Loaded, load
+from fairlead.config.place import working_folder
 from fairlead.host.cpus import usable_cpus
 from fairlead.host.identity import account_to_become
 from fairlead.host.memory import oom_files, usable_memory
@@ -17,16 +18,22 @@ from fairlead.plan.names import runtime_dirs, state_dir
 from fairlead.plan.resolve import Facts, resolve
 
 
-def make_plan(flags: Flags, config: str | None, arguments: Sequence[str]) -> Plan:
-    """The plan of this command line, here and now. InputError with all that is wrong."""
+def make_plan(flags: Flags, config: str | None, arguments: Sequence[str], *, kept: bool = False) -> Plan:
+    """The plan of this command line, here and now. InputError with all that is wrong. `kept`: for the next start, too."""
     cwd = working_folder()
+    before = sources(cwd, config)
     loaded = load(cwd, os.environ, flags, config)
     account = account_to_become(loaded.settings.app.user, loaded.settings.app.group)
     identity = Identity(**account._asdict()) if account else None
     uid = os.geteuid()
     runtime = runtime_dirs(os.environ, uid)[0]
     facts = facts_of(loaded, cwd, runtime, uid=uid, identity=identity, command=planning_command(arguments))
-    return resolve(loaded.settings, facts, loaded.notes)
+    plan = resolve(loaded.settings, facts, loaded.notes)
+    if kept:
+        app = loaded.settings.app
+        base = str(loaded.folders["app", "target"])
+        keep(tuple(arguments), Asked(config, app.target, app.factory, base, app.dir, app.user, app.group), before, plan)
+    return plan
 
 
 def facts_of(

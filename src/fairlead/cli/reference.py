@@ -6,7 +6,7 @@ from typing import Any
 
 import typer.main
 
-from fairlead.cli.main import app
+from fairlead.cli.commands import app
 from fairlead.config.layers import PLATFORM_VARIABLES, RESERVED_VARIABLES
 from fairlead.config.leaves import Leaf, all_leaves, tables
 from fairlead.supervisor.model import TRANSITIONS, WorkerState

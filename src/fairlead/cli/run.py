@@ -2,10 +2,12 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairlead.cli.become import become_supervisor
+from fairlead.cli.given import Given
 from fairlead.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,10 +97,12 @@ def run(
         "--user": (("app", "user"), user),
         "--group": (("app", "group"), group),
     }
-    plan = make_plan(flags, config, context.find_root().obj)
-    if plan_to is None:
-        become_supervisor(plan)
-    write_plan(plan, plan_to)
+    given: Given = context.find_root().obj
+    if plan_to is not None:
+        write_plan(make_plan(flags, config, given.arguments), plan_to)
+        return
+    plan = make_plan(flags, config, given.arguments, kept=True)
+    become_supervisor(plan.to_json(), plan.name, given.forerunner)
 
 
 def check_platform(platform: str) -> None:
@@ -114,30 +118,3 @@ def write_plan(plan: "Plan", descriptor: int) -> None:
             file.write(plan.to_json())
     except OSError as error:
         raise InputError(f"cannot write the plan to descriptor {descriptor}: {error.strerror}") from error
-
-
-def plan_file(plan: "Plan") -> int:
-    """An inheritable descriptor of an anonymous file that holds the plan, to be read from the start."""
-    descriptor = os.memfd_create("fairlead-plan", 0)
-    with os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as file:
-        file.write(plan.to_json())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
-
-
-def _open_standard_streams() -> None:
-    """Flushes them; one that was closed becomes /dev/null, or the next socket would take its number and its output."""
-    for descriptor, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-        if descriptor and stream is not None:
-            stream.flush()
-
-
-def become_supervisor(plan: "Plan") -> NoReturn:
-    """Replaces this process, which has pydantic and Rich in it, by the small one that stays."""
-    _open_standard_streams()
-    program = [sys.executable, "-P", "-m", "fairlead.supervisor", "--plan-fd", str(plan_file(plan)), plan.name]
-    os.execve(sys.executable, program, os.environ)  # noqa: S606 - the plan names no program

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairlead.cli.planning import facts_of
-from fairlead.config.files import working_folder
 from fairlead.config.load import Flags, load
+from fairlead.config.place import working_folder
 from fairlead.plan.names import default_name
 from fairlead.plan.resolve import resolve
 from fairlead.targets.model import Site

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fairlead.cli.become import plan_file
 from fairlead.cli.instances import Instance
-from fairlead.cli.run import plan_file
 from fairlead.cli.status import read_status
 from fairlead.errors import FairleadError
 from fairlead.https.model import HttpsPlan
@@ -91,7 +91,14 @@ def trial(plan: Plan) -> Iterator[Trial]:
             os.chown(folder, plan.identity.uid, plan.identity.gid)
         bare = _bare(plan, folder)
         (folder / "log").touch()
-        command = [sys.executable, "-P", "-m", "fairlead.supervisor", "--plan-fd", str(descriptor := plan_file(bare))]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "fairlead.supervisor",
+            "--plan-fd",
+            str(descriptor := plan_file(bare.to_json())),
+        ]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(descriptor,)

@@ -1,6 +1,5 @@
 """Finding and reading the configuration file. Standard library only: `fairlead status` needs the name, not the models."""
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -38,22 +37,6 @@ class ConfigFile:
         """`fairlead.toml:12`, or only the file when the line is not known."""
         line = _line_of(self.text, self.prefix + key)
         return f"{self.label}:{line}" if line else self.label
-
-
-def working_folder() -> Path:
-    """The working folder, as the shell names it (PWD) when that is where we are; InputError when it is gone.
-
-    The kernel only knows the folder behind a link, so a reload would never see where `current` points to by then.
-    """
-    try:
-        folder = Path.cwd()
-    except OSError as error:
-        raise InputError(f"cannot use the working folder: {error.strerror}; change to one that exists") from error
-    named = Path(os.environ.get("PWD", ""))
-    try:
-        return named if named.is_absolute() and named.samefile(folder) else folder
-    except OSError:
-        return folder
 
 
 def read_config(cwd: Path, environ: Mapping[str, str], explicit: str | None = None) -> ConfigFile | None:

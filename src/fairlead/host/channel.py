@@ -7,7 +7,8 @@ import socket
 
 from fairlead.messages import MAX_MESSAGE, Message, decode, encode
 
-_MAX_DESCRIPTORS = 4
+MAX_DESCRIPTORS = 64
+"""In one message. The kernel would take 253."""
 
 
 class Channel:
@@ -46,7 +47,7 @@ class Channel:
 
         Raises BlockingIOError when nothing is there, ValueError when it is not a message.
         """
-        size = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+        size = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
         try:
             data, ancillary, _flags, _address = self._socket.recvmsg(MAX_MESSAGE + 1, size, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
@@ -66,6 +67,10 @@ class Channel:
         poll = select.poll()
         poll.register(self._socket, select.POLLHUP)
         return bool(poll.poll(0))
+
+    def detach(self) -> int:
+        """The descriptor, which this object forgets."""
+        return self._socket.detach()
 
     def close(self) -> None:
         """Closes our end; the other side reads the end of the channel."""

@@ -68,36 +68,6 @@ def reap() -> list[Ended]:
             ended.append(Ended(pid, os.WEXITSTATUS(status), None))
 
 
-def spawn(command: list[str], inherit: tuple[int, ...], standard: dict[int, int] | None = None) -> int:
-    """Starts a program with `inherit` descriptors under the same numbers and stdin from nowhere; returns its pid.
-
-    It leads a process group of its own, so that a terminal's Ctrl-C reaches the supervisor alone. `standard` maps
-    a descriptor of the child (0, 1, 2) to one of ours. Raises OSError. posix_spawn does not copy the parent's memory
-    maps and, unlike subprocess, leaves the reaping to us.
-    """
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    ]
-    actions += [(os.POSIX_SPAWN_DUP2, ours, child) for child, ours in (standard or {}).items()]
-    for descriptor in inherit:
-        os.set_inheritable(descriptor, True)
-    try:
-        return os.posix_spawn(
-            command[0],
-            command,
-            os.environ,
-            file_actions=actions,
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=[
-                number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33)
-            ],
-        )
-    finally:
-        for descriptor in inherit:
-            os.set_inheritable(descriptor, False)
-
-
 def send_signal(pid: int, number: int) -> None:
     """Sends a signal to a child that was not reaped yet (so its pid is its own). A zombie does not mind."""
     try:

@@ -1,4 +1,7 @@
-"""`python -P -m fairlead.supervisor --plan-fd N`: what `fairlead run` turns into, or `--take-over N` after an upgrade."""
+"""`python -P -m fairlead.supervisor --plan-fd N`: what `fairlead run` turns into, or `--take-over N` after an upgrade.
+
+`--forerunner PID --forerunner-fd N`: a process that waits to become the first template.
+"""
 
 import sys
 
@@ -10,6 +13,7 @@ sys.modules["_hashlib"] = None  # type: ignore[assignment]
 import os
 
 from fairlead.errors import FairleadError
+from fairlead.host.forerunner import Forerunner
 from fairlead.plan.model import Plan
 from fairlead.supervisor import succession
 from fairlead.supervisor.loop import Supervisor
@@ -28,7 +32,8 @@ def main(arguments: list[str]) -> int:
             return Supervisor(estate.plan, estate).run()
         with os.fdopen(given["--plan-fd"]) as file:
             plan = Plan.from_json(file.read())
-        return Supervisor(plan).run()
+        ahead = Forerunner(given["--forerunner"], given["--forerunner-fd"]) if "--forerunner" in given else None
+        return Supervisor(plan, forerunner=ahead).run()
     except FairleadError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,7 +5,8 @@ import os
 import signal
 from collections.abc import Callable
 
-from fairlead.host.processes import send_signal, spawn
+from fairlead.host.processes import send_signal
+from fairlead.host.spawn import spawn
 
 DEADLINE = 60.0
 LONGEST_OUTPUT = 4 * 1024 * 1024

@@ -6,7 +6,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from fairlead.host.processes import send_signal, spawn
+from fairlead.host.processes import send_signal
+from fairlead.host.spawn import spawn
 
 _LONGEST_OUTPUT = 1024 * 1024
 """Bytes that are kept of each output."""

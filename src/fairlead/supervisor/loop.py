@@ -18,8 +18,10 @@ from fairlead.errors import FairleadError
 from fairlead.host import lock, processes
 from fairlead.host.activation import take_inherited
 from fairlead.host.channel import Channel
+from fairlead.host.forerunner import Forerunner
 from fairlead.host.notify import take_manager
 from fairlead.host.pages import OomCounter
+from fairlead.host.spawn import spawn
 from fairlead.observability.events import EventLog, ThreadedSink, open_log_file
 from fairlead.observability.scoreboard import Scoreboard, create_scoreboard_file
 from fairlead.plan.model import LogPlan, Plan
@@ -47,8 +49,11 @@ _MOST_STACKS = 64 * 1024
 class Supervisor:
     """Runs a plan until it is told to stop."""
 
-    def __init__(self, plan: Plan, estate: Estate | None = None) -> None:
-        """`estate`: what the program before this one left; None for a fresh start."""
+    def __init__(self, plan: Plan, estate: Estate | None = None, forerunner: Forerunner | None = None) -> None:
+        """`estate`: what the program before this one left; None for a fresh start, which may have a `forerunner`."""
+        if forerunner is not None:
+            os.set_inheritable(forerunner.descriptor, False)
+        self._forerunner = forerunner
         self._plan = plan
         self._estate = estate
         self._state = estate.state if estate else model.State(target=plan.replication.workers)
@@ -318,7 +323,7 @@ class Supervisor:
 
     def _fork(self, template: int, process: int, order: messages.Message) -> None:
         # Not an error when the template is gone: its end is on the way, and brings the fork to another one.
-        theirs = self._open_channel(process)
+        theirs = self._open_channel(process, os.memfd_create("fairlead-stacks", os.MFD_CLOEXEC))
         channel = self._channels.get(template)
         if channel is not None:
             channel.send(order, (theirs.fileno(), self._stacks[process]))
@@ -326,31 +331,48 @@ class Supervisor:
 
     def _spawn(self, process: int, plan: Plan, module: str, *arguments: str, serves: bool = False) -> None:
         """Starts one of our modules with its plan and channel; one that `serves` gets all that serving takes."""
-        theirs = self._open_channel(process)
         plan_file = os.memfd_create("fairlead-plan", os.MFD_CLOEXEC)
+        stacks = os.memfd_create("fairlead-stacks", os.MFD_CLOEXEC)
         try:
             # Whatever is started first, the sockets and the store come before: no step runs for a release that lacks them.
             listening = [sock.fileno() for sock in self._listeners.open(plan)]
             self._certificates.prepare(plan)
             os.write(plan_file, plan.without_secrets().to_json().encode())
             os.lseek(plan_file, 0, os.SEEK_SET)
-            inherit = [plan_file, theirs.fileno(), self._stacks[process]]
-            if serves:
-                inherit += [self._scoreboard_file, *listening]
-            command = [sys.executable, "-P", "-m", module, ",".join(map(str, inherit)), *arguments]
             os.chdir(plan.cwd)
-            self._post(model.Spawned(process, processes.spawn(command, tuple(inherit))))
+            serving = (self._scoreboard_file, *listening) if serves else ()
+            if serves and self._begin_ahead(process, arguments, plan_file, stacks, serving):
+                return
+            theirs = self._open_channel(process, stacks)
+            inherit = (plan_file, theirs.fileno(), stacks, *serving)
+            command = [sys.executable, "-P", "-m", module, ",".join(map(str, inherit)), *arguments]
+            with theirs:
+                self._post(model.Spawned(process, spawn(command, inherit)))
         except FairleadError as error:
             self._post(model.SpawnFailed(process, str(error)))
         except OSError as error:
             self._post(model.SpawnFailed(process, f"cannot start a process: {error.strerror}"))
         finally:
-            theirs.close()
             os.close(plan_file)
+            if process not in self._stacks:
+                os.close(stacks)
 
-    def _open_channel(self, process: int) -> socket.socket:
+    def _begin_ahead(
+        self, process: int, arguments: tuple[str, ...], plan: int, stacks: int, serving: tuple[int, ...]
+    ) -> bool:
+        """Has the forerunner become the process; False when there is none any more."""
+        ahead, self._forerunner = self._forerunner, None
+        channel = ahead.begin(arguments, (plan, stacks, *serving)) if ahead is not None else None
+        if ahead is None or channel is None:
+            return False
+        self._add_channel(process, channel, stacks)
+        self._post(model.Spawned(process, ahead.pid))
+        self._loop.call_soon(self._reap)  # it may have ended before its end could be heard of
+        return True
+
+    def _open_channel(self, process: int, stacks: int) -> socket.socket:
         ours, theirs = Channel.pair()
-        self._add_channel(process, ours, os.memfd_create("fairlead-stacks", os.MFD_CLOEXEC))
+        self._add_channel(process, ours, stacks)
         return theirs
 
     def _add_channel(self, process: int, channel: Channel, stacks: int) -> None:

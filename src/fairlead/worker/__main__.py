@@ -1,6 +1,8 @@
 """`python -P -m fairlead.worker DESCRIPTORS RELEASE [WORKER SLOT]`: a template, or a worker that is started fresh.
 
 DESCRIPTORS: plan, channel, stacks, scoreboard, listeners …, separated by commas, all inherited.
+
+`--wait CHANNEL` instead: everything is imported but the app, and what to become is heard on the channel.
 """
 
 import os
@@ -9,30 +11,42 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import FairleadError
 from fairlead.host.channel import Channel
+from fairlead.host.forerunner import WAIT
 from fairlead.host.pages import resident
-from fairlead.https.tls import Certificates
 from fairlead.messages import Failed, Imported
 from fairlead.observability.events import DescriptorSink, EventLog, FileSink
 from fairlead.observability.scoreboard import Scoreboard
 from fairlead.plan.model import Plan
-from fairlead.worker import companion, process
+from fairlead.worker import forerunner, process
 from fairlead.worker.context import WorkerContext
 from fairlead.worker.forksafety import open_sockets, unsafe_to_fork
 from fairlead.worker.loading import LoadError, load_app
 
 # Imported before the fork although only workers need it: so it is shared, and a fork is ready at once.
 from fairlead.worker.serving import end_process, run_worker
-from fairlead.worker.template import Newborn, serve_forks, tune_gc
+from fairlead.worker.template import Newborn, hold_gc, serve_forks, tune_gc
+from fairlead.worker.uvicorn_adapter import import_loop
+
+if TYPE_CHECKING:
+    from fairlead.https.tls import Certificates
 
 FAILED = 1
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code of whatever this process turned out to be."""
+    given = forerunner.wait(int(arguments[1])) if arguments[0] == WAIT else arguments
+    if given is None:
+        return 0
+    return _work(given)
+
+
+def _work(arguments: list[str]) -> int:
+    """What `main` does with arguments that say what this process is."""
     began = time.monotonic()
     plan_file, channel_file, stacks, scoreboard_file, *listening = map(int, arguments[0].split(","))
     release = int(arguments[1])
@@ -53,10 +67,13 @@ def main(arguments: list[str]) -> int:
     process.settle_in(plan, title, stacks, supervisor, signal.SIGTERM if fresh else signal.SIGKILL)
     process.raise_open_files()
     try:
-        certificates = Certificates(plan.https) if plan.https.certificates else None
+        certificates = _certificates(plan)
     except FairleadError as error:
         channel.send(Failed("https", str(error)))
         return FAILED
+    import_loop(plan.http.loop)
+    if plan.memory.gc == "tuned":
+        hold_gc()
     app = _import_app(plan, channel)
     if app is None:
         return FAILED
@@ -71,6 +88,8 @@ def main(arguments: list[str]) -> int:
     if newborn.companion:
         for descriptor in listening:
             os.close(descriptor)  # who holds a listening socket keeps it open
+        from fairlead.worker import companion
+
         return companion.call(plan, newborn.companion, newborn.channel)
     return run_worker(
         WorkerContext(
@@ -88,6 +107,15 @@ def main(arguments: list[str]) -> int:
             certificates=certificates,
         )
     )
+
+
+def _certificates(plan: Plan) -> "Certificates | None":
+    """What to speak TLS with, when the plan says so."""
+    if not plan.https.certificates:
+        return None
+    from fairlead.https.tls import Certificates
+
+    return Certificates(plan.https)
 
 
 def _open_log(plan: Plan, entity: str) -> EventLog:

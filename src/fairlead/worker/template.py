@@ -33,6 +33,16 @@ GC_THRESHOLDS = (10_000, 20, 20)
 """Python collects after 700 new objects, which a single request may make; few of them are garbage in a cycle."""
 
 
+GC_THRESHOLDS_AT_IMPORT = (50_000, 20, 100)
+"""An import makes hundreds of thousands of objects that stay: looking through them again and again takes a tenth of it."""
+
+
+def hold_gc() -> None:
+    """Before the import: Fairlead's own objects are no garbage, and what the app makes is looked through seldom."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS_AT_IMPORT)
+
+
 def tune_gc() -> None:
     """Takes all that the import made out of the garbage collector's sight, so that no collection in a worker writes
     to (and so copies) the shared pages or walks through them, and lets it work less often."""

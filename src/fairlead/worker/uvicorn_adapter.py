@@ -29,6 +29,7 @@ __all__ = [
     "bare_app",
     "build_config",
     "default_headers",
+    "import_loop",
     "loop_factory",
 ]
 
@@ -70,6 +71,15 @@ def build_config(
 def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes the event loop that the configuration asks for."""
     return config.get_loop_factory() or asyncio.new_event_loop
+
+
+def import_loop(name: str) -> None:
+    """Imports what `loop_factory` would: done before forking, it is done once."""
+    Config(_no_app, loop=name, log_config=None, access_log=False, workers=1).get_loop_factory()
+
+
+def _no_app() -> None:
+    """Config wants one."""
 
 
 def bare_app(config: Config) -> Callable[..., Any]:
