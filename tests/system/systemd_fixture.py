@@ -1,7 +1,8 @@
 """A machine that really boots systemd: systemd-nspawn over this host's own root, with all changes in a folder of the test.
 
 It boots in under a second; killing its first process is a power cut. /tmp of the host is hidden in it, so the app and its
-Python are put under /opt: Debian's Python with the packages of the environment that runs the tests.
+Python are put under /opt: Debian's Python when it is of the version that runs the tests, else that one itself, with the
+packages of the environment that runs the tests.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ import pytest
 import fairlead
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+OWN_PYTHON = "/opt/python"
+_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 APP = """
     import os
     from fastapi import FastAPI
@@ -40,12 +43,15 @@ def _why_not() -> str | None:
         return "only root can boot a machine"
     if shutil.which("systemd-nspawn") is None or not Path("/sbin/init").exists():
         return "the Debian packages systemd-container and systemd-sysv are not installed"
-    script = "import sys; print(sys.version_info[:2])"
-    if not SYSTEM_PYTHON.exists() or subprocess.run(
-        [SYSTEM_PYTHON, "-c", script], capture_output=True, text=True
-    ).stdout.strip() != str(sys.version_info[:2]):
-        return f"the system's Python is not {sys.version_info[0]}.{sys.version_info[1]}, whose packages the tests have"
     return None
+
+
+def _debians_python_will_do() -> bool:
+    """Whether the system's Python is of the version whose packages the tests have."""
+    ask = [SYSTEM_PYTHON, "-c", "import sys; print(sys.version_info[:2])"]
+    return SYSTEM_PYTHON.exists() and subprocess.run(
+        ask, capture_output=True, text=True, check=True
+    ).stdout.strip() == str(sys.version_info[:2])
 
 
 needs_machine = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
@@ -71,6 +77,14 @@ class Machine:
         self.group = f"fairlead-test-{os.getpid()}"
         self.process: subprocess.Popen[bytes] | None = None
         self.leader = 0
+        self.binds = [
+            f"--bind-ro={sysconfig.get_path('purelib')}:/opt/packages",
+            f"--bind-ro={Path(fairlead.__file__).parents[1]}:/opt/source",
+        ]
+        self.python = str(SYSTEM_PYTHON)
+        if not _debians_python_will_do():
+            self.python = f"{OWN_PYTHON}/bin/python{_VERSION}"
+            self.binds.append(f"--bind-ro={sys.base_prefix}:{OWN_PYTHON}")
         for unit in _OTHERS:
             self._mask(unit)
 
@@ -98,13 +112,9 @@ class Machine:
     def boot(self) -> "Machine":
         """Switches it on and waits until systemd has done everything."""
         mount = f"mount -t overlay overlay -o lowerdir=/,upperdir={self.upper},workdir={self.work} {self.root}"
-        binds = [
-            f"--bind-ro={sysconfig.get_path('purelib')}:/opt/packages",
-            f"--bind-ro={Path(fairlead.__file__).parents[1]}:/opt/source",
-        ]
         nspawn = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", "--register=no", "--keep-unit"]
         nspawn += ["--private-network", "--console=pipe", "--settings=no", "--kill-signal=SIGRTMIN+3"]
-        nspawn += ["--private-users=identity", "--link-journal=no", *binds]
+        nspawn += ["--private-users=identity", "--link-journal=no", *self.binds]
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mount} && exec "$@"', "sh", *nspawn],
             stdin=subprocess.DEVNULL,
@@ -116,6 +126,10 @@ class Machine:
         self._wait(
             lambda: self.systemctl("is-system-running").stdout.strip() in ("running", "degraded"), "a booted system"
         )
+        if self.python != str(SYSTEM_PYTHON):
+            # Where it was built its library is closed to services; the loader's cache, unlike a variable, is for all.
+            self.write("/etc/ld.so.conf.d/own-python.conf", f"{OWN_PYTHON}/lib\n")
+            assert self.run("ldconfig").returncode == 0
         return self
 
     def _enter_groups(self) -> None:
@@ -222,12 +236,12 @@ class Machine:
 def machine_in(folder: Path) -> Iterator[Machine]:
     """A machine with the app and Fairlead under /opt/shop, switched off; gone afterwards."""
     machine = Machine(folder)
-    lib = f"/opt/shop/venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    lib = f"/opt/shop/venv/lib/python{_VERSION}/site-packages"
     machine.write(f"{lib}/tests.pth", "/opt/source\n/opt/packages\n")
-    machine.write("/opt/shop/venv/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
+    machine.write("/opt/shop/venv/pyvenv.cfg", f"home = {Path(machine.python).parent}\ninclude-system-site-packages = false\n")
     script = "#!/opt/shop/venv/bin/python3\nimport sys\nfrom fairlead.cli.main import main\nsys.exit(main())\n"
     machine.write("/opt/shop/venv/bin/fairlead", script, 0o755)
-    (machine.upper / "opt/shop/venv/bin/python3").symlink_to("/usr/bin/python3")
+    (machine.upper / "opt/shop/venv/bin/python3").symlink_to(machine.python)
     machine.write("/opt/shop/main.py", APP)
     machine.write("/opt/shop/fairlead.toml", '[app]\nname = "shop"\n[replication]\nworkers = 2\n')
     try:
