@@ -132,7 +132,7 @@ def test_steps_command_lists_runs_and_looks_ahead(service: Service) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_fifty_parallel_starts_and_reloads_run_each_step_once_per_release(service: Service) -> None:
     configure(service, appends("first", 0.05), appends("second"))
     others = [Service(service.folder) for _ in range(9)]

@@ -52,7 +52,7 @@ def running_named(folder: Path) -> Iterator[Named]:
             "rfc2136", "127.0.0.1", port, "", "fairlead", key_secret=secret, timeout=5.0, propagation_wait=0.0
         )
         named = Named(port, plan)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 named.texts("dyn.example")

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from system_python import SYSTEM_PYTHON, VERSION, debians_python_will_do
 
 import fairlead
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
 OWN_PYTHON = "/opt/python"
-_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 APP = """
     import os
     from fastapi import FastAPI
@@ -44,14 +43,6 @@ def _why_not() -> str | None:
     if shutil.which("systemd-nspawn") is None or not Path("/sbin/init").exists():
         return "the Debian packages systemd-container and systemd-sysv are not installed"
     return None
-
-
-def _debians_python_will_do() -> bool:
-    """Whether the system's Python is of the version whose packages the tests have."""
-    ask = [SYSTEM_PYTHON, "-c", "import sys; print(sys.version_info[:2])"]
-    return SYSTEM_PYTHON.exists() and subprocess.run(
-        ask, capture_output=True, text=True, check=True
-    ).stdout.strip() == str(sys.version_info[:2])
 
 
 needs_machine = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
@@ -82,8 +73,8 @@ class Machine:
             f"--bind-ro={Path(fairlead.__file__).parents[1]}:/opt/source",
         ]
         self.python = str(SYSTEM_PYTHON)
-        if not _debians_python_will_do():
-            self.python = f"{OWN_PYTHON}/bin/python{_VERSION}"
+        if not debians_python_will_do():
+            self.python = f"{OWN_PYTHON}/bin/python{VERSION}"
             self.binds.append(f"--bind-ro={sys.base_prefix}:{OWN_PYTHON}")
         for unit in _OTHERS:
             self._mask(unit)
@@ -187,7 +178,7 @@ class Machine:
 
     # commands
 
-    def run(self, *command: str, cwd: str = "/", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, cwd: str = "/", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """A command in the machine, as its root."""
         enter = ["nsenter", "-t", str(self.leader), "--all", "--"]
         clean = [
@@ -202,7 +193,7 @@ class Machine:
             [*enter, *clean, *command], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
         )
 
-    def systemctl(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def systemctl(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return self.run("systemctl", *arguments, timeout=timeout)
 
     def shown(self, unit: str, key: str) -> str:
@@ -223,7 +214,7 @@ class Machine:
         with self.in_network(script, f"http://127.0.0.1:{port}{path}") as client:
             return client.communicate(timeout=30)[0].strip()
 
-    def _wait(self, condition: Callable[[], object], what: str, timeout: float = 60) -> None:
+    def _wait(self, condition: Callable[[], object], what: str, timeout: float = 120) -> None:
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f"not within {timeout} s: {what}"
@@ -236,9 +227,11 @@ class Machine:
 def machine_in(folder: Path) -> Iterator[Machine]:
     """A machine with the app and Fairlead under /opt/shop, switched off; gone afterwards."""
     machine = Machine(folder)
-    lib = f"/opt/shop/venv/lib/python{_VERSION}/site-packages"
+    lib = f"/opt/shop/venv/lib/python{VERSION}/site-packages"
     machine.write(f"{lib}/tests.pth", "/opt/source\n/opt/packages\n")
-    machine.write("/opt/shop/venv/pyvenv.cfg", f"home = {Path(machine.python).parent}\ninclude-system-site-packages = false\n")
+    machine.write(
+        "/opt/shop/venv/pyvenv.cfg", f"home = {Path(machine.python).parent}\ninclude-system-site-packages = false\n"
+    )
     script = "#!/opt/shop/venv/bin/python3\nimport sys\nfrom fairlead.cli.main import main\nsys.exit(main())\n"
     machine.write("/opt/shop/venv/bin/fairlead", script, 0o755)
     (machine.upper / "opt/shop/venv/bin/python3").symlink_to(machine.python)
