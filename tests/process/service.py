@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 PLAIN_APP = """
     import os
@@ -248,7 +248,7 @@ class Service:
             check=False,
         )
 
-    def get(self, path: str = "/", timeout: float = 10.0) -> Any:
+    def get(self, path: str = "/", timeout: float = 30.0) -> Any:
         """The JSON (or text) of one request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:

@@ -27,9 +27,9 @@ APP = """
 """
 
 
-def configure(service: Service, *companions: str, memory: str = "") -> None:
+def configure(service: Service, *companions: str, memory: str = "", settle_time: str = "300ms") -> None:
     service.write(APP)
-    tables = "".join(f"\n    [[companions]]\n    settle_time = '300ms'\n    {text}" for text in companions)
+    tables = "".join(f"\n    [[companions]]\n    settle_time = '{settle_time}'\n    {text}" for text in companions)
     service.configure(f"    [replication]\n    workers = 1\n    {memory}\n{tables}")
 
 
@@ -99,7 +99,8 @@ def test_reload_replaces_a_program_and_without_overlap_two_never_run_at_once(ser
 def test_companion_that_exits_at_once_makes_the_start_fail_with_one_cause(
     service: Service, run: str, cause: str
 ) -> None:
-    configure(service, f"name = 'bad'\n    run = {run}")
+    # Its time begins before the interpreter that runs it has even started, which on a busy machine takes its while.
+    configure(service, f"name = 'bad'\n    run = {run}", settle_time="25s")
     service.launch()
     failed = service.wait_for("start.failed")
     assert "companion bad ended" in failed["cause"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import stat
@@ -78,9 +79,8 @@ def test_a_client_that_goes_away_does_not_stop_what_it_asked_for(service: Servic
 def test_a_client_that_says_nothing_is_let_go_and_hinders_nobody(service: Service) -> None:
     service.start("--workers", "1")
     silent = [connect(service) for _ in range(50)]
-    begun = time.monotonic()
     assert service.status()["pid"] == service.pid
-    assert time.monotonic() - begun < 2
+    assert not select.select(silent, [], [], 0)[0], "answered before any of them was let go"
     assert json.loads(silent[0].recv(65536))["ok"] is False, "told after its deadline"
     for client in silent:
         client.close()

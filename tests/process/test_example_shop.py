@@ -20,7 +20,7 @@ def test_tour_of_the_shop_goes_through() -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert tour.returncode == 0, tour.stdout + tour.stderr
     assert tour.stdout.rstrip().endswith("# That was the tour.")

@@ -53,9 +53,9 @@ def run_load(service: Service, act: Callable[[LoadClient], Awaitable[None]]) -> 
 
     async def load() -> Tally:
         async with LoadClient(Target("127.0.0.1", service.port), Mix()) as client:
-            assert await client.answered(500, timeout=20)
+            assert await client.answered(500, timeout=60)
             await act(client)
-            assert await client.answered(500, timeout=20)
+            assert await client.answered(500, timeout=60)
         return client.tally
 
     return asyncio.run(load())
@@ -74,7 +74,7 @@ def test_reloads_and_rollbacks_lose_nothing(loaded: Service) -> None:
         for order in ("reload", "reload", "rollback", "reload"):
             answer = await asyncio.to_thread(loaded.ask, order)
             assert answer["ok"], answer
-            assert await client.answered(500, timeout=20)
+            assert await client.answered(500, timeout=60)
 
     tally = run_load(loaded, act)
     assert not tally.losses, tally.losses[:5]
@@ -88,7 +88,7 @@ def test_scaling_up_and_down_loses_nothing(loaded: Service) -> None:
     async def act(client: LoadClient) -> None:
         for order in ("4", "1", "3", "2"):
             assert (await asyncio.to_thread(loaded.ask, "scale", workers=order))["ok"]
-            assert await client.answered(400, timeout=20)
+            assert await client.answered(400, timeout=60)
 
     tally = run_load(loaded, act)
     assert not tally.losses, tally.losses[:5]
@@ -100,7 +100,7 @@ def test_recycling_loses_nothing(loaded: Service) -> None:
     assert loaded.ask("reload")["ok"]
 
     async def act(client: LoadClient) -> None:
-        assert await client.answered(3000, timeout=40)
+        assert await client.answered(3000, timeout=60)
 
     tally = run_load(loaded, act)
     assert not tally.losses, tally.losses[:5]
@@ -115,7 +115,7 @@ def test_a_killed_worker_costs_its_own_clients_alone(loaded: Service) -> None:
             victim = loaded.serving()[0]["pid"]
             killed.append(victim)
             os.kill(victim, signal.SIGKILL)
-            assert await client.answered(300, timeout=20)
+            assert await client.answered(300, timeout=60)
 
     tally = run_load(loaded, act)
     strangers = [loss for loss in tally.losses if loss.pid is not None and loss.pid not in killed]

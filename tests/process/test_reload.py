@@ -116,7 +116,7 @@ def test_a_reload_that_fails_harms_nothing_and_a_killed_worker_comes_back_with_t
 
 
 def test_a_reload_whose_probe_fails_harms_nothing(service: Service) -> None:
-    service.configure("[startup]\nprobe = '/healthz'\nprobe_timeout = '500ms'\n")
+    service.configure("[startup]\nprobe = '/healthz'\nprobe_timeout = '20s'\n")
     service.write(app("one"))
     service.start("--workers", "1")
     service.write(app("two", health="raise RuntimeError('not well')"))
@@ -290,11 +290,12 @@ def test_rollback_goes_back_without_touching_the_disk(service: Service) -> None:
     service.write(app("one"))
     service.start("--workers", "2")
     service.write(app("two"))
-    assert service.command("reload").returncode == 0
+    reload = service.ask("reload")
+    assert reload["ok"], reload
     service.write("raise RuntimeError('broken on disk')\n")
-    begun = time.monotonic()
-    assert service.ask("rollback")["ok"]
-    assert time.monotonic() - begun < 1
+    rollback = service.ask("rollback")
+    assert rollback["ok"], rollback
+    assert rollback["result"]["seconds"] < reload["result"]["seconds"], "nothing is imported"
     assert {service.get()["version"] for _ in range(10)} == {"one"}
     assert service.ask("rollback")["ok"], "and forward again"
     assert {service.get()["version"] for _ in range(10)} == {"two"}
@@ -330,7 +331,7 @@ def test_batches_replace_so_many_at_a_time(service: Service) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_200_reloads_leave_no_memory_descriptors_or_zombies_behind(service: Service) -> None:
     service.configure("[restarts]\nidle_grace = '50ms'\nstream_spread = '0s'\npark = '60s'\n")
     service.write(

@@ -110,10 +110,10 @@ def test_a_stopped_worker_does_not_keep_others_from_accepting(service: Service) 
 
 def test_a_busy_worker_that_still_beats_is_left_alone(service: Service) -> None:
     service.write(SLOW_APP)
-    service.configure("[restarts]\nhang_timeout = '1s'\n")
+    service.configure("[restarts]\nhang_timeout = '3s'\n")
     service.start("--workers", "1")
     pid = service.serving()[0]["pid"]
-    assert service.get("/busy/3")["pid"] == pid
+    assert service.get("/busy/6", timeout=60)["pid"] == pid
     assert not service.logged("worker.hung")
 
 

@@ -217,7 +217,7 @@ def test_a_library_that_hangs_after_a_fork_leads_to_fresh_workers(service: Servi
 
         app = FastAPI(lifespan=lifespan)
     """)
-    service.configure("[startup]\nlifespan_timeout = '500ms'\n")
+    service.configure("[startup]\nlifespan_timeout = '2s'\n")
     service.start("--workers", "2")
     assert service.wait_for("release.unsafe_to_fork")["found"] == ["a forked worker that never became ready"]
     assert service.status()["releases"][0]["mode"] == "fresh"

@@ -153,7 +153,7 @@ def test_upgrades_lose_nothing(service: Service) -> None:
     async def act(client: LoadClient) -> None:
         for _upgrade in range(5):
             assert (await asyncio.to_thread(service.ask, "upgrade"))["ok"]
-            assert await client.answered(500, timeout=20)
+            assert await client.answered(500, timeout=60)
 
     tally = run_load(service, act)
     assert not tally.losses, tally.losses[:5]

@@ -34,7 +34,7 @@ def environment(folder: Path, requirement: str) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-    done = subprocess.run([*pip, f"uvicorn{requirement}"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*pip, f"uvicorn{requirement}"], capture_output=True, text=True, timeout=280)
     if done.returncode != 0:
         pytest.skip(f"cannot install uvicorn{requirement}: {done.stderr.strip().splitlines()[-1:]}")
     [packages] = (folder / "lib").glob("python*/site-packages")
@@ -45,7 +45,7 @@ def environment(folder: Path, requirement: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("end", ["lowest", "newest"])
 def test_the_worker_does_all_it_does_with_each_end_of_the_range(tmp_path: Path, end: str) -> None:
     requirement = lowest() if end == "lowest" else declared()
@@ -63,6 +63,6 @@ def test_the_worker_does_all_it_does_with_each_end_of_the_range(tmp_path: Path, 
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1000,
     )
     assert done.returncode == 0, f"uvicorn {version}:\n{done.stdout[-6000:]}"

@@ -23,7 +23,7 @@ from fairlead.restarts.policy import RestartPolicy
 from fairlead.startup.policy import StartupPolicy
 
 _HERE = Path(__file__).parent
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 Wanted = TypeVar("Wanted", bound=Message)
 
 

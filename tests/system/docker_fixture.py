@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from system_python import VERSION, debians_python_will_do
 
 ROOT = Path(__file__).parents[2]
 DOCKER, COMPOSE = "/usr/bin/docker", "/usr/bin/docker-compose"
@@ -60,7 +61,7 @@ class Engine:
         self.log.close()
 
     def try_run(
-        self, *arguments: str, program: str = DOCKER, cwd: Path | None = None, timeout: float = 300
+        self, *arguments: str, program: str = DOCKER, cwd: Path | None = None, timeout: float = 800
     ) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0"}
         return subprocess.run(
@@ -85,29 +86,42 @@ class Engine:
         return done.stdout + done.stderr
 
     @staticmethod
-    def wait_until(condition: Callable[[], object], what: str, timeout: float = 60) -> None:
+    def wait_until(condition: Callable[[], object], what: str, timeout: float = 120) -> None:
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f"not within {timeout} s: {what}"
             time.sleep(0.1)
 
 
+def own_python(context: Path) -> str:
+    """The lines of a Dockerfile that put the Python of the tests in, when Debian's is another one; the image has its libraries."""
+    if debians_python_will_do():
+        return ""
+    unneeded = shutil.ignore_patterns("test", "tests", "idlelib", "site-packages", "__pycache__", "*.a")
+    shutil.copytree(sys.base_prefix, context / "python", symlinks=True, ignore=unneeded)
+    return (
+        "COPY python /opt/python\n"
+        "RUN echo /opt/python/lib > /etc/ld.so.conf.d/own-python.conf && ldconfig"
+        f" && ln -s /opt/python/bin/python{VERSION} /usr/local/bin/python"
+        f" && ln -s /opt/python/bin/python{VERSION} /usr/local/bin/python3\n"
+    )
+
+
 def make_base_image(engine: Engine, folder: Path, requirements: list[str]) -> None:
     """python:X.Y-slim, as far as the generated files need it, with the wheels of this source in it."""
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     bootstrap = ["mmdebstrap", "--variant=minbase", "--include=python3-venv", "bookworm", str(folder / "base.tar")]
     link = "--customize-hook=ln -s python3 $1/usr/bin/python"
     subprocess.run(
         [*bootstrap[:3], link, *bootstrap[3:], "http://deb.debian.org/debian"],
         check=True,
         capture_output=True,
-        timeout=300,
+        timeout=800,
     )
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder / "context/wheels")]
-    subprocess.run([*wheel, str(ROOT), *requirements], check=True, capture_output=True, timeout=300)
+    subprocess.run([*wheel, str(ROOT), *requirements], check=True, capture_output=True, timeout=800)
     engine.run("import", "--change", "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels", str(folder / "base.tar"), "bare")
-    (folder / "context/Dockerfile").write_text("FROM bare\nCOPY wheels /wheels\n")
-    engine.run("build", "--tag", f"python:{version}-slim", str(folder / "context"))
+    (folder / "context/Dockerfile").write_text(f"FROM bare\n{own_python(folder / 'context')}COPY wheels /wheels\n")
+    engine.run("build", "--tag", f"python:{VERSION}-slim", str(folder / "context"))
 
 
 @contextlib.contextmanager

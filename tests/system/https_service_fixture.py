@@ -57,7 +57,7 @@ class HttpsService(Service):
         self.start(*flags, bind=None, prefix=prefix)
         return self
 
-    def obtained(self, since: int = 0, timeout: float = 20.0) -> dict[str, Any]:
+    def obtained(self, since: int = 0, timeout: float = 60.0) -> dict[str, Any]:
         return self.wait_for("certificate.obtained", since, timeout)
 
     def context(self) -> ssl.SSLContext:
@@ -122,7 +122,7 @@ def https_service(folder: Path, http_port: int | None = None) -> Iterator[HttpsS
         service.close()
 
 
-def wait_until(condition: Any, what: str, timeout: float = 20.0) -> None:
+def wait_until(condition: Any, what: str, timeout: float = 60.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, what

@@ -71,7 +71,7 @@ def running_named(folder: Path, primary: Named | None = None) -> Iterator[Named]
             nameservers=(("127.0.0.1", port),),
         )
         named = Named(port, plan)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 if named.serves():

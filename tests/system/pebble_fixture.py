@@ -71,7 +71,7 @@ class Pebble:
 
 def _wait_for(url: str, bundle: Path, process: subprocess.Popen[bytes]) -> None:
     context = ssl.create_default_context(cafile=str(bundle))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             urllib.request.urlopen(url, context=context, timeout=2).close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from docker_fixture import COMPOSE, ROOT, Engine, make_base_image, needs_engine, running_engine
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400), needs_engine]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800), needs_engine]
 
 APP = """
 import os

@@ -52,7 +52,8 @@ def test_first_certificate_is_obtained_by_http_01(store: Store, pebble: Pebble) 
     assert stages == ["account", "order", "challenge http-01 for first.example", "finalize", "download"]
     assert result.state.names == ("first.example",)
     assert result.state == store.state(https.certificates[0].key)
-    assert took < 3
+    # The aim is three seconds, which scripts/bench looks at: tests share their machine.
+    assert took < 10
     chain_is_trusted(store, https, pebble.roots())
     assert not list((store.root / "challenges").iterdir())
 

@@ -199,7 +199,7 @@ async def until(true: Callable[[], bool], patience: float = 10.0) -> None:
         await asyncio.sleep(0.001)
 
 
-async def within(what: Awaitable[Any], seconds: float = 10.0) -> Any:
+async def within(what: Awaitable[Any], seconds: float = 30.0) -> Any:
     """The result, which must be there soon."""
     return await asyncio.wait_for(what, seconds)
 
