@@ -53,6 +53,10 @@ class AcmeError(FairleadError):
         self.retry_after = retry_after
 
 
+class ChallengeError(FairleadError):
+    """An answer could not be made visible."""
+
+
 class Solver(Protocol):
     """Makes one challenge's answer visible to the authority."""
 

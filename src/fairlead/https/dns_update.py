@@ -16,15 +16,11 @@ import dns.rdatatype
 import dns.tsigkeyring
 import dns.update
 
-from fairlead.errors import FairleadError
+from fairlead.https.acme_client import ChallengeError
 from fairlead.https.dns_sight import await_sight
 from fairlead.https.model import DnsPlan
 
 _log = logging.getLogger(__name__)
-
-
-class ChallengeError(FairleadError):
-    """An answer could not be made visible."""
 
 
 @dataclass(frozen=True, slots=True)

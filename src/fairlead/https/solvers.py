@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fairlead.https.acme_client import Solver
-from fairlead.https.dns_update import ChallengeError, UpdateSolver
+from fairlead.https.acme_client import ChallengeError, Solver
 from fairlead.https.model import CertificatePlan, DnsPlan, HttpsPlan, is_address
 from fairlead.https.store import Store
 
@@ -21,8 +20,15 @@ def solvers(https: HttpsPlan, certificate: CertificatePlan, store: Store) -> dic
     http: Solver = HttpSolver(store, certificate.key)
     other: Solver = http
     if https.challenge == "dns-01":
-        other = UpdateSolver(https.dns) if https.dns.provider == "rfc2136" else CommandSolver(https.dns)
+        other = _update_solver(https.dns) if https.dns.provider == "rfc2136" else CommandSolver(https.dns)
     return {name: http if is_address(name) else other for name in certificate.names}
+
+
+def _update_solver(plan: DnsPlan) -> Solver:
+    # Imported here: only one of three ways needs a DNS library, and the first certificate is waited for.
+    from fairlead.https.dns_update import UpdateSolver
+
+    return UpdateSolver(plan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,8 @@ class _Wait:
         verb = "revoke" if job.action == "revoke" else "renew"
         if result is None or result.outcome in ("failed", "lost"):
             cause = result.error if result else "the certificate agent died"
-            self.errors.append(f"cannot {verb} {job.certificate.title}: {cause}")
+            what = f"cannot {verb} {job.certificate.title}: "
+            self.errors.append(what + cause.removeprefix(what))
         else:
             end = {"names": list(job.certificate.names or result.state.names), "outcome": result.outcome}
             self.ends.append({**end, "not_after": result.state.not_after or None})
