@@ -201,7 +201,7 @@ def test_measuring_large_workers_costs_next_to_nothing(service: Service) -> None
     time.sleep(20)
     share = (cpu_seconds(pids) - before) / (time.monotonic() - began)
     print(f"8 workers of 1 GB, supervisor included, at rest: {share:.2%} of a core")
-    assert share < 0.05
+    assert share < 0.02  # at most 0.5 % is what `scripts/bench measuring` is about; here, others may use the machine
 
 
 def cpu_seconds(pids: list[int]) -> float:

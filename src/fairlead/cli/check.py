@@ -14,10 +14,15 @@ import typer
 from fairlead.errors import FairleadError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from fairlead.plan.check import Finding, Known
     from fairlead.plan.model import Bind, Plan
 
 _DEADLINE = 5.0
+_WIDE = 100
+"""Columns from which on there is room for a table."""
 
 
 def check(
@@ -46,11 +51,12 @@ def look_up(plan: "Plan") -> "Known":
     from fairlead.host.memory import memory_pressure, usable_memory
     from fairlead.plan.check import Known
 
-    report, problem, due = _report(plan), "", []
+    report, problem, mend, due = _report(plan), "", "fairlead steps", []
     try:
         steps = read_steps(plan)
         due = [step["name"] for step in steps if step["due"] and step["when"] == "release"]
-        problem = next((step["problem"] for step in steps if step["due"] is None), "")
+        if problem := next((step["problem"] for step in steps if step["due"] is None), ""):
+            mend = "psql ADDRESS -c 'select 1'  # ADDRESS: the step's lock; go on when it answers"
     except FairleadError as error:
         problem = str(error)
     unit = f"{plan.name}.service"
@@ -73,6 +79,7 @@ def look_up(plan: "Plan") -> "Known":
         now=time.time(),
         pressure=memory_pressure(report["pid"] if report else "self"),
         steps_problem=problem,
+        steps_mend=mend,
     )
 
 
@@ -140,18 +147,51 @@ def _is_taken(bind: "Bind") -> bool:
 
 
 def _print(findings: "list[Finding]") -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from fairlead.cli.output import console
+
+    screen = console()
+    if screen.width >= _WIDE:
+        screen.print(_as_table(findings))
+        return
+    for one in findings:
+        screen.print(_as_list(one))
+        if not one.ok:  # never folded: it is there to be copied
+            screen.print(Text(f"      do: {one.mend}", style="bold"), soft_wrap=True)
+
+
+def _as_table(findings: "list[Finding]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("", "concept", "who", "state"):
         table.add_column(heading, overflow="fold")
     for one in findings:
-        mark = Text("ok", style="green") if one.ok else Text("look", style="yellow")
-        table.add_row(mark, one.concept, one.who, one.state)
+        table.add_row(_mark(one), one.concept, one.who, one.state)
         if not one.ok:
             table.add_row("", "", Text("missing", style="yellow"), one.missing)
             table.add_row("", "", Text("do", style="bold"), Text(one.mend, style="bold"))
-    console().print(table)
+    return table
+
+
+def _as_list(one: "Finding") -> "Table":
+    """The same for a narrow terminal: one column of text."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=4)
+    table.add_column(overflow="fold")
+    table.add_row(_mark(one), Text(f"{one.concept}: {one.who}", style="bold"))
+    table.add_row("", one.state)
+    if not one.ok:
+        table.add_row("", Text(f"missing: {one.missing}", style="yellow"))
+    return table
+
+
+def _mark(one: "Finding") -> "Text":
+    from rich.text import Text
+
+    return Text("ok", style="green") if one.ok else Text("look", style="yellow")

@@ -42,8 +42,9 @@ def plan(
         return
     from fairlead.cli.output import console
 
-    for line in lines(made.name, estimate, carried):
-        console().print(line, soft_wrap=True)
+    screen = console()
+    for line in lines(made.name, estimate, carried, min(WIDTH, screen.width - 2)):
+        screen.print(line)
 
 
 def as_data(estimate: "Estimate", carried: "Carried | None") -> dict[str, Any]:
@@ -70,8 +71,8 @@ def as_data(estimate: "Estimate", carried: "Carried | None") -> dict[str, Any]:
     return data
 
 
-def lines(name: str, estimate: "Estimate", carried: "Carried | None") -> list[str]:
-    """The report, for a person."""
+def lines(name: str, estimate: "Estimate", carried: "Carried | None", width: int = WIDTH) -> list[str]:
+    """The report, for a person. `width`: the bar's."""
     from fairlead.units import format_size
 
     measured, budget = estimate.measured, estimate.budget or estimate.usable
@@ -83,7 +84,7 @@ def lines(name: str, estimate: "Estimate", carried: "Carried | None") -> list[st
         f"budget: {format_size(budget)} of {format_size(estimate.usable)}, so {estimate.fit} workers fit",
         f"workers: {estimate.workers} ({why}; {estimate.cpus:g} CPUs), {format_size(estimate.total(estimate.workers))} in all",
         "",
-        f"[{estimate.bar(WIDTH)}]",
+        f"[{estimate.bar(width)}]",
         "# shared  1 2 3 … each worker's own  . free of the budget  - beyond the budget",
     ]
     return told + _load_lines(estimate, carried) if carried else told

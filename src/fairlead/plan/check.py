@@ -1,6 +1,6 @@
 """`fairlead check`, the judgement: what is known of the six concepts → who takes care of each, and what is missing. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fairlead.plan.model import Plan
@@ -50,7 +50,8 @@ class Known:
     systemctl: str = "systemctl"
     """How to speak to the manager that has the unit: the system's, or this user's own."""
     pressure: float | None = None
-    steps_problem: str = field(default="")
+    steps_problem: str = ""
+    steps_mend: str = "fairlead steps"
 
 
 def judge(known: Known) -> list[Finding]:
@@ -179,7 +180,7 @@ def _memory(known: Known) -> Finding:
 def _steps(known: Known) -> Finding:
     steps = known.plan.steps
     if known.steps_problem:
-        return Finding("Previous steps", "Fairlead", "which are due is unknown", known.steps_problem, "fairlead steps")
+        return Finding("Previous steps", "Fairlead", "which are due is unknown", known.steps_problem, known.steps_mend)
     if not steps:
         return Finding("Previous steps", "nobody", "none configured ([[steps]])")
     if known.steps_due and known.report is not None:

@@ -43,6 +43,8 @@ from fairlead.worker.uvicorn_adapter import Server, build_config, loop_factory
 from fairlead.worker.websocket import websocket_protocol
 
 _TICK = 0.25
+_REST = 0.5
+"""Seconds between two ticks of a worker without a connection: half of the heartbeat's age that others still believe."""
 _SAMPLE = 0.05
 _LATE = 0.002
 """Seconds. uvloop's timers are exact to a millisecond; what comes later than this had to wait for something."""
@@ -281,7 +283,9 @@ class Worker(Server):
     # The tick
 
     def _tick(self) -> None:
-        self._loop.call_later(_TICK, self._tick)
+        scales = self._context.plan.replication.scales  # the load is looked at as often as that
+        busy = scales or self.state.draining or self.state.connections
+        self._loop.call_later(_TICK if busy else _REST, self._tick)
         self._publish()
         self._acceptor.tick()
         wall = time()
