@@ -127,12 +127,12 @@ class Client:
         return answer
 
     async def _chunks(self) -> bytes:
-        body = b""
+        body = bytearray()
         while True:
             size = int(await within(self.reader.readuntil(b"\r\n")), 16)
             body += (await within(self.reader.readexactly(size + 2)))[:-2]
             if not size:
-                return body
+                return bytes(body)
 
     async def rest(self) -> bytes:
         """All up to the end of the connection."""
