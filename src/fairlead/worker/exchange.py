@@ -75,7 +75,9 @@ class Exchange:
                 self._ended_early()
         finally:
             self.protocol.server_state.calls.discard(self)
-            self.task = None
+            # The connection keeps its last exchange: that must not keep what the app has put into the scope. Freed
+            # here, it is still in the CPU's cache, and so is what takes its place.
+            self.scope = self.task = None
 
     def _ended_early(self) -> None:
         if self.told:

@@ -219,8 +219,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
         }
         if self.tls is not None:
             scope["extensions"] = {"tls": self.tls}
-        self.scope = scope
         if parser.should_upgrade() and self._wants_websocket():
+            self.scope = scope
             self.upgrading = True
             return
         exchange = Exchange(self, scope, url, version != "1.0" and parser.should_keep_alive(), self.expect_100_continue)

@@ -216,3 +216,32 @@ def test_nothing_of_a_finished_connection_is_left(tmp_path: Path) -> None:
             gc.enable()
 
     play(tmp_path, app, scenario)
+
+
+def test_an_idle_connection_keeps_nothing_that_the_app_put_into_the_scope(tmp_path: Path) -> None:
+    import gc
+    import weakref
+
+    class Held:
+        """Stands for a request's objects."""
+
+    held: list[weakref.ref[Held]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["held"] = Held()
+        held.append(weakref.ref(scope["held"]))
+        for message in respond(body=b"x"):
+            await send(message)
+
+    async def scenario(bench: Bench) -> None:
+        gc.disable()
+        try:
+            client = await bench.connect()
+            await client.get()
+            await until(lambda: not bench.state.calls and held[0]() is None)
+            assert len(bench.state.connections) == 1
+            await client.close()
+        finally:
+            gc.enable()
+
+    play(tmp_path, app, scenario)

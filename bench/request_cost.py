@@ -1,0 +1,161 @@
+"""What one request costs in a worker's event loop, next to the bare ASGI call: CPU time, measured in turns in one process.
+
+    python -m bench.request_cost [--rounds 9] [--requests 5000] [--close] [--access-log] [--once]
+
+The protocol, the acceptor and the loop are a worker's; the client is a process of its own, which is not counted.
+`--close` opens a connection for each request. `--once` does one round only, for a profiler:
+`PYTHONHASHSEED=0 valgrind --tool=callgrind --instr-atstart=no … --once` counts instructions from the round's begin.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import gc
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.apps import bare_call
+from bench.load import CONNECTIONS
+from fairlead.observability.events import EventLog
+from fairlead.observability.scoreboard import Column, Scoreboard, create_scoreboard_file
+from fairlead.plan.model import HttpPlan
+from fairlead.worker.accept import Acceptor, Door
+from fairlead.worker.access_log import AccessLog
+from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.state import WorkerState
+from fairlead.worker.uvicorn_adapter import build_config
+
+_PATH = "/items/42"
+_REQUEST = f"GET {_PATH} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: bench\r\n%s\r\n"
+_CLIENT = """
+import socket, sys
+port, connections, request, close = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode(), sys.argv[4] == "close"
+def connect():
+    return [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+def ask(socks):
+    for sock in socks:
+        sock.sendall(request)
+    for sock in socks:
+        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+            sys.exit("wrong answer")
+        if close:
+            sock.close()
+socks = [] if close else connect()
+for line in sys.stdin:
+    for _ in range(int(line)):
+        ask(connect() if close else socks)
+    print("done", flush=True)
+"""
+
+
+class _Nowhere:
+    is_terminal = is_journal = False
+
+    def write(self, data: bytes) -> None:
+        sys.stderr.write(data.decode())
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: Any, access_log: bool) -> AsyncIterator[int]:
+    """A worker's acceptor on a free port; with its tick, as far as it costs."""
+    loop = asyncio.get_running_loop()
+    scoreboard = Scoreboard(create_scoreboard_file())
+    scoreboard.cells[scoreboard.cell(Column.WORKER, 0)] = 1
+    log = EventLog("text", "bench", _Nowhere())
+    state = WorkerState(scoreboard, 0, AccessLog("text", log, os.devnull) if access_log else None)
+    plan = HttpPlan()
+    config = build_config(plan, app, HttpProtocol, None)
+    state.limits = plan
+    state.load(config, time.time())
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setblocking(False)
+    acceptor = Acceptor(loop, [Door(listener, lambda: HttpProtocol(config, state, {}, loop))], state, scoreboard, log)
+    acceptor.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        acceptor.stop()
+        listener.close()
+
+
+class _Client:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self, requests: int) -> float:
+        """CPU seconds of this process for so many requests."""
+        assert self._process.stdin
+        assert self._process.stdout
+        begin = time.process_time()
+        self._process.stdin.write(b"%d\n" % (requests // CONNECTIONS))
+        if await asyncio.wait_for(self._process.stdout.readline(), 120) != b"done\n":
+            raise SystemExit("cannot measure: the client had no right answer")
+        return time.process_time() - begin
+
+
+@contextlib.asynccontextmanager
+async def _client(port: int, close: bool) -> AsyncIterator[_Client]:
+    request = _REQUEST % ("Connection: close\r\n" if close else "")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _CLIENT, str(port), str(CONNECTIONS), request, "close" if close else "keep"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin
+    try:
+        yield _Client(process)
+    finally:
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), 10)
+
+
+def _count(on: bool) -> None:
+    """Tells callgrind to count, if it is there."""
+    if "valgrind" in os.environ.get("LD_PRELOAD", "") and shutil.which("callgrind_control"):
+        subprocess.run(["callgrind_control", "-i", "on" if on else "off", str(os.getpid())], check=True)
+
+
+async def _main(options: argparse.Namespace) -> None:
+    sys.path.insert(0, str(Path(__file__).parent / "apps"))
+    from plain import app  # type: ignore[import-not-found]
+
+    requests = options.requests // CONNECTIONS * CONNECTIONS
+    bare = functools.partial(bare_call.call, app, _PATH)
+    async with _serving(app, options.access_log) as port, _client(port, options.close) as client:
+        await client.ask(requests // 5)
+        await bare(requests // 5)
+        gc.collect()
+        gc.freeze()
+        if options.once:
+            _count(True)
+            seconds = await (bare(requests) if options.bare else client.ask(requests))
+            _count(False)
+            print(f"{seconds / requests * 1e6:.2f} µs")
+            return
+        pairs = [(await bare(requests), await client.ask(requests)) for _ in range(options.rounds)]
+    costs = [statistics.median(column) / requests * 1e6 for column in zip(*pairs, strict=True)]
+    ratios = sorted(served / alone for alone, served in pairs)
+    print(f"bare call {costs[0]:.1f} µs, request {costs[1]:.1f} µs")
+    print(f"ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--requests", type=int, default=5000, help="in each round")
+    parser.add_argument("--close", action="store_true", help="a new connection for each request")
+    parser.add_argument("--access-log", action="store_true")
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--bare", action="store_true", help="with --once: the bare call")
+    uvloop.run(_main(parser.parse_args()))
