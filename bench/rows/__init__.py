@@ -1,7 +1,7 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import budget, http, https, lost, memory, recovery, scaling, steps
+from bench.rows import budget, collector, http, https, lost, memory, recovery, scaling, steps
 
 ROWS: tuple[Row, ...] = (
     *http.ROWS,
@@ -12,4 +12,5 @@ ROWS: tuple[Row, ...] = (
     *steps.ROWS,
     *budget.ROWS,
     *scaling.ROWS,
+    *collector.ROWS,
 )
