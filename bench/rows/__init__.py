@@ -1,7 +1,7 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import acme, budget, http, https, lost, memory, recovery, scaling, startup, steps
+from bench.rows import acme, budget, collector, http, https, lost, memory, recovery, scaling, startup, steps
 
 ROWS: tuple[Row, ...] = (
     *http.ROWS,
@@ -13,5 +13,6 @@ ROWS: tuple[Row, ...] = (
     *steps.ROWS,
     *budget.ROWS,
     *scaling.ROWS,
+    *collector.ROWS,
     *startup.ROWS,
 )
