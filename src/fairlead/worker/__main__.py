@@ -8,8 +8,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 from fairlead.errors import FairleadError
 from fairlead.host.channel import Channel
@@ -23,10 +21,12 @@ from fairlead.worker import companion, process
 from fairlead.worker.context import WorkerContext
 from fairlead.worker.forksafety import open_sockets, unsafe_to_fork
 from fairlead.worker.loading import LoadError, load_app
+from fairlead.worker.prepare import prepare
 
 # Imported before the fork although only workers need it: so it is shared, and a fork is ready at once.
 from fairlead.worker.serving import end_process, run_worker
 from fairlead.worker.template import Newborn, serve_forks, tune_gc
+from fairlead.worker.uvicorn_adapter import Config
 
 FAILED = 1
 
@@ -57,8 +57,8 @@ def main(arguments: list[str]) -> int:
     except FairleadError as error:
         channel.send(Failed("https", str(error)))
         return FAILED
-    app = _import_app(plan, channel)
-    if app is None:
+    config = _import_app(plan, channel)
+    if config is None:
         return FAILED
     if plan.memory.gc == "tuned":
         tune_gc()
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     return run_worker(
         WorkerContext(
             plan=plan,
-            app=app,
+            config=config,
             listeners=tuple(socket.socket(fileno=descriptor) for descriptor in listening),
             scoreboard=Scoreboard(scoreboard_file),
             channel=newborn.channel,
@@ -96,9 +96,8 @@ def _open_log(plan: Plan, entity: str) -> EventLog:
     return EventLog(plan.log.format, entity, sink, plan.log.level)
 
 
-def _import_app(plan: Plan, channel: Channel) -> Callable[..., Any] | None:
-    """Imports the app and tells the supervisor how it went; None when it failed."""
-
+def _import_app(plan: Plan, channel: Channel) -> Config | None:
+    """Imports the app and tells the supervisor how it went; what to serve it with, or None when that failed."""
     sockets = open_sockets()
     begun = time.monotonic()
     try:
@@ -106,8 +105,9 @@ def _import_app(plan: Plan, channel: Channel) -> Callable[..., Any] | None:
     except LoadError as error:
         channel.send(Failed("import", error.cause, error.traceback))
         return None
+    config = prepare(app, plan)
     channel.send(Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1]))
-    return app
+    return config
 
 
 if __name__ == "__main__":
