@@ -371,3 +371,39 @@ def test_pid_1_in_a_namespace_serves_reaps_orphans_and_stops(service: Service) -
     os.kill(inside, signal.SIGTERM)
     assert service.exit_code() == 0
     assert not alive(inside)
+
+
+STARTER = """
+    import subprocess
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/start/{trap}")
+    def start(trap: str):
+        # Its parent is gone at once, so it is nobody's; one that traps TERM ends by KILL alone.
+        script = f"trap '{trap}' TERM; echo $$; while :; do sleep 0.1; done"
+        command = ["setsid", "--fork", "sh", "-c", script]
+        return {"pid": int(subprocess.Popen(command, stdout=subprocess.PIPE, text=True).stdout.readline())}
+"""
+
+
+def test_what_the_app_left_behind_ends_with_the_service_and_is_named(service: Service) -> None:
+    service.write(STARTER)
+    service.start("--workers", "1")
+    willing, stubborn = service.get("/start/exit")["pid"], service.get("/start/:")["pid"]
+    assert service.stop() == 0
+    wait_gone({willing, stubborn})
+    said = [str(entry) for record in service.logged("stop.left_over") for entry in record["processes"]]
+    assert f"{willing} sh" in said
+    assert f"{stubborn} sh" in said
+
+
+def test_what_the_shell_before_us_started_is_not_ended(service: Service) -> None:
+    service.start(
+        "--workers", "1", prefix=("sh", "-c", 'sleep 60 >/dev/null 2>&1 & echo $! >shells.pid; exec "$@"', "sh")
+    )
+    shells = int((service.folder / "shells.pid").read_text())
+    assert service.stop() == 0
+    assert alive(shells)
+    os.kill(shells, signal.SIGKILL)
