@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from service import Service, alive, descendants, opened_to_others, service_in, wait_gone
+from service import PLAIN_APP, Service, alive, descendants, opened_to_others, service_in, wait_gone
 
 import fairlead
 
@@ -407,3 +407,16 @@ def test_what_the_shell_before_us_started_is_not_ended(service: Service) -> None
     assert service.stop() == 0
     assert alive(shells)
     os.kill(shells, signal.SIGKILL)
+
+
+def test_a_replacement_from_the_disk_with_other_code_than_its_release_is_named(service: Service) -> None:
+    service.configure("[memory]\npreload = 'off'\n")
+    service.write(PLAIN_APP)
+    service.start("--workers", "2")
+    first, second = (worker["pid"] for worker in service.serving())
+    os.kill(first, signal.SIGKILL)
+    service.wait_until(lambda: len({w["pid"] for w in service.serving()} - {first, second}) == 1, "a replacement")
+    assert not service.logged("release.other_code")
+    service.write(PLAIN_APP + "    print('other')\n")
+    os.kill(second, signal.SIGKILL)
+    service.wait_for("release.other_code")

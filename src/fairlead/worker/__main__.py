@@ -20,7 +20,7 @@ from fairlead.plan.model import Plan
 from fairlead.worker import companion, process
 from fairlead.worker.context import WorkerContext
 from fairlead.worker.forksafety import open_sockets, unsafe_to_fork
-from fairlead.worker.loading import LoadError, load_app
+from fairlead.worker.loading import LoadError, code_of, load_app
 from fairlead.worker.prepare import prepare
 
 # Imported before the fork although only workers need it: so it is shared, and a fork is ready at once.
@@ -106,7 +106,9 @@ def _import_app(plan: Plan, channel: Channel) -> Config | None:
         channel.send(Failed("import", error.cause, error.traceback))
         return None
     config = prepare(app, plan)
-    channel.send(Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1]))
+    channel.send(
+        Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1], code_of(plan.app.dir))
+    )
     return config
 
 
