@@ -420,3 +420,32 @@ def test_a_replacement_from_the_disk_with_other_code_than_its_release_is_named(s
     service.write(PLAIN_APP + "    print('other')\n")
     os.kill(second, signal.SIGKILL)
     service.wait_for("release.other_code")
+
+
+def test_modules_named_like_the_standard_librarys_on_pythonpath_harm_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("logging", "token", "select", "json", "signal", "socket", "dataclasses"):
+        service.write("raise RuntimeError('not for Fairlead')\n", f"lib/{name}.py")
+    service.write("import os\nSEEN = os.environ['PYTHONPATH']\n", "lib/mine.py")
+    monkeypatch.setenv("PYTHONPATH", str(service.folder / "lib"))
+    service.configure("""
+        [[steps]]
+        name = "import"
+        run = ["sh", "-c", 'test "$PYTHONPATH" = "$SERVICE_UNDER_TEST/lib"']
+    """)
+    service.write("""
+        import os
+        import mine
+        from fastapi import FastAPI
+
+        app = FastAPI()
+
+        @app.get("/")
+        def root():
+            return {"seen": mine.SEEN, "kept": [name for name in os.environ if "FAIRLEAD_PYTHONPATH" in name]}
+    """)
+    service.start("--workers", "1")
+    assert service.get() == {"seen": str(service.folder / "lib"), "kept": []}
+    reloaded = service.command("reload")
+    assert reloaded.returncode == 0, reloaded.stderr

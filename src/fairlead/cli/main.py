@@ -1,5 +1,9 @@
 """`fairlead`: the command's verbs, and how its errors look. Each verb imports what it needs when it runs."""
 
+from fairlead.host import pythonpath
+
+pythonpath.set_aside()  # before everything else is imported
+
 import sys
 from typing import Annotated
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from fairlead.host import pythonpath
 from fairlead.plan.model import AppPlan
 from fairlead.worker.traces import one_line, user_traceback
 
@@ -24,6 +25,7 @@ class LoadError(Exception):
 
 def load_app(plan: AppPlan) -> tuple[Callable[..., Any], str]:
     """The app and its name ("main:app"). Raises LoadError."""
+    pythonpath.restore()
     if plan.dir not in sys.path:
         sys.path.insert(0, plan.dir)
     module = _import(plan)
