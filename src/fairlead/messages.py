@@ -62,13 +62,14 @@ class ForkCompanion(Message):
 class Imported(Message):
     """The app is loaded. `unsafe` names what makes forking unsafe (empty: safe). `seconds`: the import's duration.
 
-    `memory`: bytes that the process holds now, for itself or to share.
+    `memory`: bytes that the process holds now, for itself or to share. `code`: changes with the files of the app that were imported.
     """
 
     app: str
     seconds: float
     unsafe: tuple[str, ...] = ()
     memory: int = 0
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,18 @@ def test_hup_reloads(service: Service) -> None:
     assert service.get()["version"] == "two"
 
 
+def test_a_reload_of_a_wrong_configuration_says_so_in_one_clear_line(service: Service) -> None:
+    service.write(app("one"))
+    service.start("--workers", "1")
+    service.configure("[replication]\nworkerz = 2\n")
+    failed = service.command("reload")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: cannot reload: cannot ")
+    assert failed.stderr.count("error:") == 1
+    assert failed.stderr.count("cannot") == 2, failed.stderr
+    assert "workerz" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("broken", "cause"),
     [

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from service import Service, alive, descendants, opened_to_others, service_in, wait_gone
+from service import PLAIN_APP, Service, alive, descendants, opened_to_others, service_in, wait_gone
 
 import fairlead
 
@@ -371,3 +371,81 @@ def test_pid_1_in_a_namespace_serves_reaps_orphans_and_stops(service: Service) -
     os.kill(inside, signal.SIGTERM)
     assert service.exit_code() == 0
     assert not alive(inside)
+
+
+STARTER = """
+    import subprocess
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/start/{trap}")
+    def start(trap: str):
+        # Its parent is gone at once, so it is nobody's; one that traps TERM ends by KILL alone.
+        script = f"trap '{trap}' TERM; echo $$; while :; do sleep 0.1; done"
+        command = ["setsid", "--fork", "sh", "-c", script]
+        return {"pid": int(subprocess.Popen(command, stdout=subprocess.PIPE, text=True).stdout.readline())}
+"""
+
+
+def test_what_the_app_left_behind_ends_with_the_service_and_is_named(service: Service) -> None:
+    service.write(STARTER)
+    service.start("--workers", "1")
+    willing, stubborn = service.get("/start/exit")["pid"], service.get("/start/:")["pid"]
+    assert service.stop() == 0
+    wait_gone({willing, stubborn})
+    said = [str(entry) for record in service.logged("stop.left_over") for entry in record["processes"]]
+    assert f"{willing} sh" in said
+    assert f"{stubborn} sh" in said
+
+
+def test_what_the_shell_before_us_started_is_not_ended(service: Service) -> None:
+    service.start(
+        "--workers", "1", prefix=("sh", "-c", 'sleep 60 >/dev/null 2>&1 & echo $! >shells.pid; exec "$@"', "sh")
+    )
+    shells = int((service.folder / "shells.pid").read_text())
+    assert service.stop() == 0
+    assert alive(shells)
+    os.kill(shells, signal.SIGKILL)
+
+
+def test_a_replacement_from_the_disk_with_other_code_than_its_release_is_named(service: Service) -> None:
+    service.configure("[memory]\npreload = 'off'\n")
+    service.write(PLAIN_APP)
+    service.start("--workers", "2")
+    first, second = (worker["pid"] for worker in service.serving())
+    os.kill(first, signal.SIGKILL)
+    service.wait_until(lambda: len({w["pid"] for w in service.serving()} - {first, second}) == 1, "a replacement")
+    assert not service.logged("release.other_code")
+    service.write(PLAIN_APP + "    print('other')\n")
+    os.kill(second, signal.SIGKILL)
+    service.wait_for("release.other_code")
+
+
+def test_modules_named_like_the_standard_librarys_on_pythonpath_harm_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("logging", "token", "select", "json", "signal", "socket", "dataclasses"):
+        service.write("raise RuntimeError('not for Fairlead')\n", f"lib/{name}.py")
+    service.write("import os\nSEEN = os.environ['PYTHONPATH']\n", "lib/mine.py")
+    monkeypatch.setenv("PYTHONPATH", str(service.folder / "lib"))
+    service.configure("""
+        [[steps]]
+        name = "import"
+        run = ["sh", "-c", 'test "$PYTHONPATH" = "$SERVICE_UNDER_TEST/lib"']
+    """)
+    service.write("""
+        import os
+        import mine
+        from fastapi import FastAPI
+
+        app = FastAPI()
+
+        @app.get("/")
+        def root():
+            return {"seen": mine.SEEN, "kept": [name for name in os.environ if "FAIRLEAD_PYTHONPATH" in name]}
+    """)
+    service.start("--workers", "1")
+    assert service.get() == {"seen": str(service.folder / "lib"), "kept": []}
+    reloaded = service.command("reload")
+    assert reloaded.returncode == 0, reloaded.stderr

@@ -201,6 +201,7 @@ def get(sock: socket.socket, path: str = "/", extra: str = "") -> tuple[int, dic
 def _main(arguments: list[str]) -> int:
     from fairlead.observability.events import EventLog
     from fairlead.worker.context import WorkerContext
+    from fairlead.worker.prepare import prepare
     from fairlead.worker.serving import run_worker
 
     began = time.monotonic()
@@ -210,7 +211,7 @@ def _main(arguments: list[str]) -> int:
     sys.path.insert(0, str(_HERE))
     context = WorkerContext(
         plan=plan,
-        app=getattr(importlib.import_module(module), attribute),
+        config=prepare(getattr(importlib.import_module(module), attribute), plan),
         listeners=(socket.socket(fileno=listener),),
         scoreboard=Scoreboard(board),
         channel=Channel.from_descriptor(channel),

@@ -205,8 +205,8 @@ def test_reload_that_fails_on_the_last_of_its_workers_leaves_the_old_release_unt
 def test_reload_with_an_unusable_configuration_is_told_and_changes_nothing() -> None:
     host = start()
     host.post(model.Commanded("reload", 7))
-    host.post(model.PlanFailed("the configuration cannot be used: no such key"))
-    assert host.replies()[-1].error == "cannot reload: the configuration cannot be used: no such key"
+    host.post(model.PlanFailed("cannot use the configuration: no such key"))
+    assert host.replies()[-1].error == "cannot reload: cannot use the configuration: no such key"
     assert len(host.workers()) == 3
 
 

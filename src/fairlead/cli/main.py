@@ -1,5 +1,9 @@
 """`fairlead`: where every command begins. `run` sets off before the verbs, Typer and pydantic are imported."""
 
+from fairlead.host import pythonpath
+
+pythonpath.set_aside()  # before everything else is imported
+
 import sys
 from typing import TYPE_CHECKING
 

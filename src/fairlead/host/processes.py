@@ -68,6 +68,23 @@ def reap() -> list[Ended]:
             ended.append(Ended(pid, os.WEXITSTATUS(status), None))
 
 
+def children() -> dict[int, str]:
+    """The living children of this process, adopted ones included, with their names."""
+    found, ours = {}, str(os.getpid())
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                head, _, tail = file.read().rpartition(") ")
+        except OSError:
+            continue  # gone meanwhile
+        state, parent = tail.split()[:2]
+        if parent == ours and state not in "ZX":
+            found[int(entry)] = head.partition(" (")[2]
+    return found
+
+
 def send_signal(pid: int, number: int) -> None:
     """Sends a signal to a child that was not reaped yet (so its pid is its own). A zombie does not mind."""
     try:

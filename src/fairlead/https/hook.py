@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from fairlead.host.processes import signal_when_parent_dies
+from fairlead.host.pythonpath import for_programs
 from fairlead.https.become import become
 from fairlead.https.model import HookOrder, from_json
 
@@ -22,7 +23,7 @@ def main() -> int:
     become(order.identity)
     signal_when_parent_dies(signal.SIGKILL)
     environment = {
-        **os.environ,
+        **for_programs(os.environ),
         "FAIRLEAD_EVENT": order.event,
         "FAIRLEAD_NAMES": ",".join(order.names),
         "FAIRLEAD_TEXT": order.text,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.host.processes import signal_when_parent_dies
+from fairlead.host.pythonpath import for_programs
 from fairlead.plan.model import Identity
 from fairlead.steps.policy import STOP_TIME
 
@@ -19,7 +20,7 @@ _LONGEST_LINE = 8192
 def environment(identity: Identity | None, more: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Our own variables and the step's; programs beside this Python come first, `python` and `alembic` among them."""
     programs = os.path.dirname(sys.executable)
-    variables = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    variables = {**for_programs(os.environ), "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     if identity is not None:
         variables |= {"HOME": identity.home, "USER": identity.user, "LOGNAME": identity.user}
     return variables | dict(more)

@@ -25,7 +25,7 @@ from fairlead.host.spawn import spawn
 from fairlead.observability.events import EventLog, ThreadedSink, open_log_file
 from fairlead.observability.scoreboard import Scoreboard, create_scoreboard_file
 from fairlead.plan.model import LogPlan, Plan
-from fairlead.supervisor import machine, model, status, succession
+from fairlead.supervisor import leftovers, machine, model, status, succession
 from fairlead.supervisor.announcer import Announcer
 from fairlead.supervisor.certificates import Certificates
 from fairlead.supervisor.control import Control
@@ -72,6 +72,9 @@ class Supervisor:
         self._heir: model.HandOver | None = None
         self._said: set[str] = set(estate.said if estate else ())
         self._tick: asyncio.TimerHandle | None = None
+        # Whoever became this process by exec may have had children, which are none of ours.
+        self._strangers = set(estate.strangers if estate else processes.children())
+        self._hurry = False
         self._started = estate.started if estate else time.monotonic()
 
     def run(self) -> int:
@@ -110,6 +113,7 @@ class Supervisor:
             return await self._done
         finally:
             await self._certificates.stop()
+            await leftovers.end_leftovers(self._log, self._strangers, lambda: 0.0 if self._hurry else leftovers.GRACE)
             self._control.stop()
             self._log.info("supervisor.stopped", code=self._done.result() if self._done.done() else None)
 
@@ -148,6 +152,7 @@ class Supervisor:
             stacks=dict(self._stacks),
             client=self._control.connection(client),
             environ=self._manager.environment if self._manager else {},
+            strangers=sorted(self._strangers),
         )
 
     def _hand_over(self, client: int | None) -> None:
@@ -162,6 +167,8 @@ class Supervisor:
     def _post(self, event: model.Event) -> None:
         """Queues an event; events are handled one after the other, those that actions bring last."""
         self._events.append(event)
+        if isinstance(event, model.Commanded) and event.name == "stop" and event.now:
+            self._hurry = True
         if self._handling:
             return
         self._handling = True
@@ -206,6 +213,7 @@ class Supervisor:
             if self._inquiry is not None:
                 self._inquiry.reaped(ended.pid)
             self._certificates.reaped(ended.pid)
+            self._strangers.discard(ended.pid)
             # What it said before it ended counts, and may still wait in its channel.
             process = self._state.process_of(ended.pid)
             if process is not None:

@@ -26,6 +26,7 @@ from fairlead.supervisor.model import (
     Kill,
     PlanFailed,
     Planned,
+    Release,
     ReopenLogFile,
     Reply,
     Said,
@@ -140,8 +141,9 @@ def template_said(turn: Turn, template: Template, message: Message) -> None:
         return
     release = turn.release_of(template)
     match message:
-        case Imported(app, seconds, unsafe, held):
+        case Imported(app, seconds, unsafe, held, code):
             template.ready, template.deadline = True, None
+            compare_code(turn, release, template.id, code)
             if problem := memory.imported(turn, template, held):
                 rollout.fail(turn, problem)
                 return
@@ -170,6 +172,8 @@ def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
             turn.release_of(worker).ever_ready = True
             if worker.state == WorkerState.READY and worker.release == turn.state.serving:
                 turn.serve(worker)
+        case Imported(code=code):
+            compare_code(turn, turn.release_of(worker), worker.id, code)
         case Failed(stage, cause, traceback):
             worker.failure, worker.failure_traceback = f"{stage}: {cause}", traceback
         case WantsRecycle(reason):
@@ -180,6 +184,20 @@ def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
             fields = {"requests_cut": requests, "streams_ended": streams, "websockets_closed": websockets}
             level = "warning" if requests else "info"
             turn.log(level, "worker.drained", worker=worker.id, pid=worker.pid, **fields, cut=list(details) or None)
+
+
+def compare_code(turn: Turn, release: Release, process: int, code: str) -> None:
+    """What comes from the disk late may be other code than its release began with: that is said, once for each such code."""
+    if release.code and code != release.code:
+        turn.log(
+            "warning",
+            "release.other_code",
+            release=release.number,
+            process=process,
+            cause="the app's files have changed since the release was loaded",
+            effect="this process has the code that is on disk now; fairlead reload gives all workers the same",
+        )
+    release.code = code
 
 
 def born(turn: Turn, process: int, pid: int) -> None:

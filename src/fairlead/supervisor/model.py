@@ -248,6 +248,8 @@ class Release:
     companions_due: dict[tuple[str, int], Vacancy] = field(default_factory=dict)
     companions_ended: set[tuple[str, int]] = field(default_factory=set)
     """Seats of companions that have ended and are not to be started again."""
+    code: str = ""
+    """What was imported for it last, as `Imported.code`; empty: nothing yet."""
 
 
 @dataclass(slots=True)

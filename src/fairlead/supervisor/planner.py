@@ -19,8 +19,9 @@ def read_again(plan: Plan, done: Callable[[Event], None]) -> Inquiry:
 
 def _event(text: str, problem: str) -> Event:
     if not text:
-        return PlanFailed(f"the configuration cannot be used: {problem or 'the planner said nothing'}")
+        # It says "error: cannot …" as to a person at a terminal; here that is the cause of something else that cannot be.
+        return PlanFailed(problem.removeprefix("error: ") or "the command that reads the configuration said nothing")
     try:
         return Planned(Plan.from_json(text))
     except FairleadError as error:
-        return PlanFailed(f"the configuration cannot be used: {error}")
+        return PlanFailed(str(error))

@@ -52,6 +52,8 @@ class Estate:
     client: tuple[int, int] | None = None
     environ: dict[str, str] = field(default_factory=dict)
     """Variables of the service manager, which were taken out of the environment."""
+    strangers: list[int] = field(default_factory=list)
+    """Children that were there before the first of these programs: a shell's that became the supervisor."""
 
     def descriptors(self) -> list[int]:
         """Everything that must stay open."""

@@ -10,8 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fairlead.errors import FairleadError
 from fairlead.host.channel import Channel
@@ -24,12 +23,13 @@ from fairlead.plan.model import Plan
 from fairlead.worker import forerunner, process
 from fairlead.worker.context import WorkerContext
 from fairlead.worker.forksafety import open_sockets, unsafe_to_fork
-from fairlead.worker.loading import LoadError, load_app
+from fairlead.worker.loading import LoadError, code_of, load_app
+from fairlead.worker.prepare import prepare
 
 # Imported before the fork although only workers need it: so it is shared, and a fork is ready at once.
 from fairlead.worker.serving import end_process, run_worker
 from fairlead.worker.template import Newborn, hold_gc, serve_forks, tune_gc
-from fairlead.worker.uvicorn_adapter import import_loop
+from fairlead.worker.uvicorn_adapter import Config, import_loop
 
 if TYPE_CHECKING:
     from fairlead.https.tls import Certificates
@@ -74,8 +74,8 @@ def _work(arguments: list[str]) -> int:
     import_loop(plan.http.loop)
     if plan.memory.gc == "tuned":
         hold_gc()
-    app = _import_app(plan, channel)
-    if app is None:
+    config = _import_app(plan, channel)
+    if config is None:
         return FAILED
     if plan.memory.gc == "tuned":
         tune_gc()
@@ -94,7 +94,7 @@ def _work(arguments: list[str]) -> int:
     return run_worker(
         WorkerContext(
             plan=plan,
-            app=app,
+            config=config,
             listeners=tuple(socket.socket(fileno=descriptor) for descriptor in listening),
             scoreboard=Scoreboard(scoreboard_file),
             channel=newborn.channel,
@@ -124,9 +124,8 @@ def _open_log(plan: Plan, entity: str) -> EventLog:
     return EventLog(plan.log.format, entity, sink, plan.log.level)
 
 
-def _import_app(plan: Plan, channel: Channel) -> Callable[..., Any] | None:
-    """Imports the app and tells the supervisor how it went; None when it failed."""
-
+def _import_app(plan: Plan, channel: Channel) -> Config | None:
+    """Imports the app and tells the supervisor how it went; what to serve it with, or None when that failed."""
     sockets = open_sockets()
     begun = time.monotonic()
     try:
@@ -134,8 +133,11 @@ def _import_app(plan: Plan, channel: Channel) -> Callable[..., Any] | None:
     except LoadError as error:
         channel.send(Failed("import", error.cause, error.traceback))
         return None
-    channel.send(Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1]))
-    return app
+    config = prepare(app, plan)
+    channel.send(
+        Imported(name, time.monotonic() - begun, unsafe_to_fork(sockets), resident("self")[1], code_of(plan.app.dir))
+    )
+    return config
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """What a worker is given to serve with: the seam between starting a process and serving in it."""
 
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fairlead.host.channel import Channel
 from fairlead.https.tls import Certificates
 from fairlead.observability.events import EventLog
 from fairlead.observability.scoreboard import Scoreboard
 from fairlead.plan.model import Plan
+from fairlead.worker.uvicorn_adapter import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +16,8 @@ class WorkerContext:
     """Everything `serving.run_worker` needs. The worker owns it: nothing here is shared with code outside the process."""
 
     plan: Plan
-    app: Callable[..., Any]
-    """The loaded ASGI app: an instance, a factory is already called."""
+    config: Config
+    """With the loaded ASGI app in it: an instance, a factory is already called. Made before forking."""
     listeners: tuple[socket.socket, ...]
     """Inherited listening sockets, non-blocking, shared by all workers."""
     scoreboard: Scoreboard

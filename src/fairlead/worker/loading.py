@@ -1,11 +1,15 @@
 """Imports the app, the way `fastapi run` and uvicorn would, and says clearly why it cannot."""
 
+import contextlib
+import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from fairlead.host import pythonpath
 from fairlead.plan.model import AppPlan
 from fairlead.worker.traces import one_line, user_traceback
 
@@ -21,6 +25,7 @@ class LoadError(Exception):
 
 def load_app(plan: AppPlan) -> tuple[Callable[..., Any], str]:
     """The app and its name ("main:app"). Raises LoadError."""
+    pythonpath.restore()
     if plan.dir not in sys.path:
         sys.path.insert(0, plan.dir)
     module = _import(plan)
@@ -37,6 +42,19 @@ def load_app(plan: AppPlan) -> tuple[Callable[..., Any], str]:
     if not callable(app):
         raise LoadError(f"cannot serve {name}: it is {type(app).__name__!r}, not an ASGI app")
     return app, name
+
+
+def code_of(folder: str) -> str:
+    """A short text that changes with the files below `folder` that were imported: with their names, sizes and times."""
+    inside = os.path.join(os.path.realpath(folder), "")
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    digest = hashlib.sha256()
+    for path in sorted(os.path.realpath(file) for file in files if file):
+        if path.startswith(inside) and "site-packages" not in path:
+            with contextlib.suppress(OSError):  # taken away meanwhile, which is a change
+                status = os.stat(path)
+                digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _import(plan: AppPlan) -> ModuleType:

@@ -31,16 +31,13 @@ from fairlead.worker.access_log import AccessLog
 from fairlead.worker.app_log import take_uvicorns_log
 from fairlead.worker.context import WorkerContext
 from fairlead.worker.drain import Leaving, Limits
-from fairlead.worker.edge import Edge, guard
-from fairlead.worker.http1 import HttpProtocol
-from fairlead.worker.http1_h11 import H11Connection
+from fairlead.worker.edge import Edge
 from fairlead.worker.lifespan import Lifespan, StartFailed
 from fairlead.worker.memory import MemoryMeter
 from fairlead.worker.probe import probe, probe_scope
 from fairlead.worker.state import WorkerState
 from fairlead.worker.traces import one_line, user_traceback
-from fairlead.worker.uvicorn_adapter import Server, build_config, loop_factory
-from fairlead.worker.websocket import websocket_protocol
+from fairlead.worker.uvicorn_adapter import Server, loop_factory
 
 _TICK = 0.25
 _REST = 0.5
@@ -115,10 +112,8 @@ class Worker(Server):
 
     def __init__(self, context: WorkerContext, access: AccessLog | None) -> None:
         plan = context.plan
-        protocol = H11Connection if plan.http.protocol == "h11" else HttpProtocol
         self.state = WorkerState(context.scoreboard, context.slot, access)
-        app = guard(context.app, plan)
-        super().__init__(build_config(plan.http, app, protocol, websocket_protocol()), self.state)
+        super().__init__(context.config, self.state)
         self.state.limits = plan.http
         self._edge = Edge(context, self.state)
         self.state.load(self.config, time())
@@ -126,7 +121,7 @@ class Worker(Server):
         self._context = context
         self._log = context.log
         self._access = access
-        self._protocol: Any = protocol
+        self._protocol: Any = self.config.http_protocol_class
         self._second = 0
         self._meter = MemoryMeter(context.forked)
         self._supervisor = os.getppid()
