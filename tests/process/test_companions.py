@@ -29,7 +29,7 @@ APP = """
 
 def configure(service: Service, *companions: str, memory: str = "") -> None:
     service.write(APP)
-    tables = "".join(f"\n    [[companions]]\n    settle_time = '300ms'\n    {text}" for text in companions)
+    tables = "".join(f"\n    [[companions]]\n    settle_time = '1s'\n    {text}" for text in companions)
     service.configure(f"    [replication]\n    workers = 1\n    {memory}\n{tables}")
 
 
