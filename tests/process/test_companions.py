@@ -27,7 +27,7 @@ APP = """
 """
 
 
-def configure(service: Service, *companions: str, memory: str = "", settle_time: str = "300ms") -> None:
+def configure(service: Service, *companions: str, memory: str = "", settle_time: str = "1s") -> None:
     service.write(APP)
     tables = "".join(f"\n    [[companions]]\n    settle_time = '{settle_time}'\n    {text}" for text in companions)
     service.configure(f"    [replication]\n    workers = 1\n    {memory}\n{tables}")
