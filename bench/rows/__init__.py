@@ -1,6 +1,14 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import http, https, lost, memory, recovery
+from bench.rows import changes, connections, http, https, lost, memory, recovery
 
-ROWS: tuple[Row, ...] = (*http.ROWS, *https.ROWS, *lost.ROWS, *memory.ROWS, *recovery.ROWS)
+ROWS: tuple[Row, ...] = (
+    *http.ROWS,
+    *https.ROWS,
+    *lost.ROWS,
+    *changes.ROWS,
+    *connections.ROWS,
+    *memory.ROWS,
+    *recovery.ROWS,
+)
