@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,16 @@ def versions(bin_folder: Path) -> dict[str, str]:
     """What is installed, by distribution."""
     command = (str(bin_folder / "python"), "-m", "pip", "--disable-pip-version-check", "list", "--format=json")
     return {entry["name"].lower(): entry["version"] for entry in json.loads(_run(*command))}
+
+
+def program_version(command: tuple[str, ...]) -> str:
+    """What a program that is no Python package says of itself."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "missing"
+    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
 
 
 def _run(*command: str) -> str:

@@ -100,7 +100,7 @@ def running(
         end(process)
 
 
-def end(process: "subprocess.Popen[bytes]", patience: float = 5.0) -> None:
+def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", patience: float = 5.0) -> None:
     """TERM to the root, time to leave, then KILL to whatever of the tree is there. Only for processes started here."""
     everything = {process.pid, *descendants(process.pid)}
     if process.poll() is None:

@@ -36,7 +36,9 @@ def _row(result: RowResult, quick: bool) -> Document:
         "name": row.name,
         "title": row.title,
         "how": row.how,
+        "reference": row.reference.name if row.reference else None,
         "others_share": statistics.median(result.foreign),
+        "rounds": max((len(taken) for taken in result.samples.values()), default=0),
         "metrics": [asdict(metric) for metric in row.metrics],
         "servers": {name: _server(result, name) for name in result.samples},
         "aims": [_aim(result, aim) for aim in row.aims if not (quick and aim.full_only)],
@@ -74,37 +76,54 @@ def exit_code(document: Document) -> int:
     return int(missed or failed)
 
 
-def write(document: Document, folder: Path, extra: Path | None) -> list[Path]:
-    """Writes results.json, results.md and a picture for each plotted metric; the paths."""
+def write(document: Document, folder: Path) -> list[Path]:
+    """Writes latest.json, latest.md and a picture for each plotted metric; the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {folder / "results.json": _dump(document), folder / "results.md": as_markdown(document)}
-    if extra is not None:
-        files[extra] = _dump(document)
-    for row in document["rows"]:
-        for metric in row["metrics"]:
-            if metric["plot"] and (picture := plots.bars(row, metric)):
-                files[folder / f"{row['name']}-{metric['key']}.svg"] = picture
+    files = {folder / "latest.json": _dump(document), folder / "latest.md": as_markdown(document)}
+    files |= {folder / name: picture for name, picture in pictures(document).items()}
     for path, text in files.items():
         path.write_text(text)
     return list(files)
 
 
-def as_markdown(document: Document) -> str:
-    """The tables, the aims, and what a reader must know about the run."""
+def pictures(document: Document) -> dict[str, str]:
+    """A picture for each plotted metric of which something was measured, by file name."""
+    drawn = {
+        _picture_of(row, metric): plots.bars(row, metric)
+        for row in document["rows"]
+        for metric in row["metrics"]
+        if metric["plot"]
+    }
+    return {name: picture for name, picture in drawn.items() if picture}
+
+
+def _picture_of(row: Document, metric: Document) -> str:
+    return f"{row['name']}-{metric['key']}.svg"
+
+
+def as_markdown(document: Document, pictures: str = "") -> str:
+    """The tables, the aims, and what a reader must know about the run. `pictures`: where they are, seen from the page."""
     lines = ["# Fairlead beside what people use today", "", *_about(document)]
     for row in document["rows"]:
-        lines += [
-            "",
-            f"## {row['title']}",
-            "",
-            f"`scripts/bench {row['name']}` — {row['how']}",
-            "",
-            *_table(row),
-            *_notes(row),
-        ]
+        rounds_ = f"{row['rounds']} round" + ("s" if row["rounds"] != 1 else "")
+        lines += ["", f"## {row['title']}", "", f"`scripts/bench {row['name']}` ({rounds_}) — {row['how']}", ""]
+        lines += [*_table(row), *_notes(row), *_pictures(row, pictures)]
         if row["others_share"] > BUSY:
             lines += ["", f"**Busy machine: others used {row['others_share']:.0%} of it during this row.**"]
     return "\n".join([*lines, "", "## Must reach", "", *_aims(document), ""])
+
+
+def _pictures(row: Document, folder: str) -> list[str]:
+    shown = [
+        metric
+        for metric in row["metrics"]
+        if metric["plot"] and any(metric["key"] in server["metrics"] for server in row["servers"].values())
+    ]
+    return [
+        line
+        for metric in shown
+        for line in ("", f"![{row['title']}: {metric['title']}]({folder}{_picture_of(row, metric)})")
+    ]
 
 
 def _about(document: Document) -> list[str]:
@@ -125,15 +144,16 @@ def _table(row: Document) -> list[str]:
     titles = [metric["title"] for metric in row["metrics"]]
     lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     for name, server in row["servers"].items():
-        cells = [_cell(server["metrics"].get(metric["key"]), metric, name) for metric in row["metrics"]]
+        gap = "failed" if server["failures"] and not server["metrics"] else "–"
+        cells = [_cell(server["metrics"].get(metric["key"]), metric, name, gap) for metric in row["metrics"]]
         shown = f"**{name}**" if name == FAIRLEAD.name else name
         lines.append(f"| {shown} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(found: Document | None, metric: Document, name: str) -> str:
+def _cell(found: Document | None, metric: Document, name: str, gap: str) -> str:
     if found is None:
-        return "–"
+        return gap
     digits = metric["digits"]
     text = f"{found['figure']:,.{digits}f}"
     if metric["total"] == Total.SUM:

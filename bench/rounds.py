@@ -6,26 +6,36 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from bench.budget import Plan
 from bench.errors import BenchError
 from bench.machine import Usage
 from bench.peers import Server
-from bench.row import Against, Aim, Row, RowResult, Sample, Total, Values
+from bench.row import Against, Aim, RowResult, Sample, Total, Values
 from bench.session import Session
 from bench.stats import Summary
 from fairlead.testing.wire import LostError
 
+_GIVE_UP = 2
+"""Rounds without one figure after which a server is not tried again in a row: each may take the whole deadline of a start."""
 
-def run(row: Row, session: Session, servers: Sequence[Server], rounds: int) -> RowResult:
+
+def run(plan: Plan, session: Session, servers: Sequence[Server]) -> RowResult:
     """All rounds of a row. A measurement that cannot be taken is a gap with its cause, never the end of the run."""
-    result = RowResult(row)
-    for number in range(rounds):
+    row, result = plan.row, RowResult(plan.row)
+    for number in range(plan.rounds):
         reference: Values = {}
         if row.reference is not None:
             sample = _take(result, row.reference.name, number, partial(row.reference.measure, session))
             reference = sample.values if sample else {}
         for server in servers:
-            _take(result, server.name, number, partial(row.measure, session, server, reference))
+            if plan.measured(server.name, number) and not _given_up(result, server.name):
+                _take(result, server.name, number, partial(row.measure, session, server, reference))
     return result
+
+
+def _given_up(result: RowResult, name: str) -> bool:
+    taken = result.samples.get(name, [])
+    return len(taken) >= _GIVE_UP and not any(taken)
 
 
 def _take(result: RowResult, name: str, number: int, measure: Callable[[], Sample]) -> Sample | None:

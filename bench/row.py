@@ -29,6 +29,8 @@ class Metric:
     higher_is_better: bool = False
     total: Total = Total.MEDIAN
     plot: bool = False
+    neutral: bool = False
+    """Says what was done, not how well: nobody wins by it."""
 
 
 class Against(StrEnum):
@@ -86,6 +88,10 @@ class Row:
     most_rounds: int = 100
     """For a row whose rounds are long and alike."""
     quick_rounds: int = 1
+    peer_rounds: int = 100
+    """Peers are measured in the first so many rounds only: for what takes them long and hardly varies."""
+    seconds: tuple[float, float] = (4.0, 8.0)
+    """What one measurement of one server takes about, with --quick and without: for the estimate, and for its unit test."""
 
 
 @dataclass(slots=True)

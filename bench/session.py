@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,7 @@ class Session:
         self.quick = quick
         self.folder = folder
         self.log = folder / "server.log"
-        self._bins: dict[str, Path] = {}
+        self._bins: dict[str, Path | BenchError] = {}
 
     def pick(self, quick: float, full: float) -> float:
         """The size of a measurement."""
@@ -109,16 +110,26 @@ class Session:
 
     def bin(self, server: Server) -> Path:
         """The server's environment."""
-        if server.environment not in self._bins:
-            self._bins[server.environment] = environments.prepare(
-                server.environment, server.requirements, server.wishes
-            )
-        return self._bins[server.environment]
+        name = server.environment
+        if name not in self._bins:
+            try:
+                self._bins[name] = environments.prepare(name, server.requirements, server.wishes)
+            except BenchError as error:
+                self._bins[name] = BenchError(f"cannot install it: {error}")
+        found = self._bins[name]
+        if isinstance(found, BenchError):
+            raise found
+        return found
 
     def versions(self, server: Server) -> dict[str, str]:
-        """The versions of what makes the server."""
-        installed = environments.versions(self.bin(server))
-        return {package: installed.get(package, "missing") for package in server.packages}
+        """The versions of what makes the server; one that cannot be found out is told, and does not end the run."""
+        try:
+            installed = environments.versions(self.bin(server))
+        except BenchError as error:
+            print(error, file=sys.stderr)
+            installed = {}
+        packages = {package: installed.get(package, "missing") for package in server.packages}
+        return {Path(program[0]).name: environments.program_version(program) for program in server.programs} | packages
 
     def table(self) -> App:
         """The table app in a folder of its own, because a row changes its code."""
@@ -143,20 +154,28 @@ class Session:
 
     @contextmanager
     def serving(
-        self, server: Server, app: App, workers: int, access_log: bool = False, tls: Tls | None = None, port: int = 0
+        self,
+        server: Server,
+        app: App,
+        workers: int,
+        access_log: bool = False,
+        tls: Tls | None = None,
+        crowd: bool = False,
+        port: int = 0,
     ) -> Iterator[Running]:
         """The server from its first answer to the end of the block. `port` 0: a free one."""
         port = port or free_port()
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        launch = Launch(self.bin(server), app.target, port, workers, access_log, tls=tls and tls.pair, folder=folder)
+        pair = tls.pair if tls else None
+        launch = Launch(self.bin(server), app.target, port, workers, access_log, tls=pair, folder=folder, crowd=crowd)
         begin = time.monotonic()
         with running(server.command(launch), app.folder, self.log, self.env(app.env)) as process:
             self._await_answer(process, _target(port, tls), app.probe)
             yield Running(server, app, port, process, time.monotonic() - begin, tls)
 
-    def tls(self) -> Tls:
-        """A certificate for localhost, ECDSA P-256 as authorities issue them, and who trusts it."""
-        folder = self.folder / "tls"
+    def tls(self, name: str = "tls") -> Tls:
+        """A certificate for localhost, ECDSA P-256 as authorities issue them, and who trusts it; one for each name."""
+        folder = self.folder / name
         if not folder.exists():
             folder.mkdir(mode=0o700)
             command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -176,6 +195,13 @@ class Session:
         if done.returncode:
             raise BenchError(f"cannot run {' '.join(arguments[:2])}: {done.stderr[-300:]}")
         return done.stdout
+
+    def fairlead(self, *arguments: str) -> None:
+        """Runs a command of Fairlead's against the instance that is served."""
+        command = (str(self.bin(FAIRLEAD) / "fairlead"), *arguments)
+        done = subprocess.run(command, cwd=_APPS, env=self.env({}), capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise BenchError(f"cannot run fairlead {arguments[0]}: {done.stderr[-300:]}")
 
     def _await_answer(self, process: "subprocess.Popen[bytes]", target: Target, probe: str) -> None:
         end = time.monotonic() + START_DEADLINE

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 import socket
 import ssl
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -134,7 +133,7 @@ class _Seen:
 def _renewals(session: Session, server: Server, _reference: Values) -> Sample:
     with _started(session, server) as it:
         it.await_certificate()
-        return asyncio.run(_under_renewals(session, it.target, session.pick(9, 25)))
+        return asyncio.run(_under_renewals(session, it.target, session.pick(5, 17)))
 
 
 async def _under_renewals(session: Session, target: Target, seconds: float) -> Sample:
@@ -145,7 +144,7 @@ async def _under_renewals(session: Session, target: Target, seconds: float) -> S
         beside.create_task(_come_back(target, stop, seen))
         while time.monotonic() < end:
             begin = time.monotonic()
-            await asyncio.to_thread(_renew, session)
+            await asyncio.to_thread(session.fairlead, "certs", "renew", "--force")
             await asyncio.sleep(max(0.0, begin + _PERIOD - time.monotonic()))
         stop.set()
     tally = client.tally
@@ -159,14 +158,6 @@ async def _under_renewals(session: Session, target: Target, seconds: float) -> S
     }
     losses = [f"{loss.kind}: {loss.reason} {loss.detail}" for loss in tally.losses]
     return Sample(values, (f"lost: {dict(Counter(losses).most_common(5))}",) if losses else ())
-
-
-def _renew(session: Session) -> None:
-    """Has the certificate renewed, and waits until it is in use."""
-    command = (str(session.bin(FAIRLEAD) / "fairlead"), "certs", "renew", "--force")
-    done = subprocess.run(command, cwd=PLAIN.folder, env=session.env({}), capture_output=True, text=True, timeout=60)
-    if done.returncode:
-        raise BenchError(f"cannot renew: {done.stderr[-300:]}")
 
 
 async def _stay(target: Target, stop: asyncio.Event, seen: _Seen) -> None:
@@ -226,6 +217,9 @@ ROWS = (
         (FAIRLEAD, CADDY),
         _first,
         aims=(Aim("seconds", 3.0, False, "seconds from the start to the first handshake"),),
+        quick_servers=(FAIRLEAD,),
+        peer_rounds=2,
+        seconds=(3.0, 3.5),
     ),
     Row(
         "renewals",
@@ -247,7 +241,9 @@ ROWS = (
             Aim("lost", 0, False, "requests lost"),
             Aim("closed", 0, False, "connections closed"),
             Aim("resumed", 0.99, True, "share of repeat connections that are resumed"),
-            Aim("renewals", 25, True, "renewals (5 rounds make as many)", full_only=True),
+            Aim("renewals", 12, True, "renewals (3 rounds make as many)", full_only=True),
         ),
+        most_rounds=3,
+        seconds=(8.0, 22.0),
     ),
 )

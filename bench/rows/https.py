@@ -4,33 +4,50 @@ import json
 import socket
 import ssl
 
-from bench.load import h2load, wrk
-from bench.peers import CADDY, FAIRLEAD, GRANIAN, NGINX, TRAEFIK, UVICORN, Server
+from bench.load import Load, h2load, wrk
+from bench.peers import (
+    CADDY,
+    FAIRLEAD,
+    GRANIAN,
+    GUNICORN,
+    HAPROXY,
+    HYPERCORN,
+    NGINX,
+    TRAEFIK,
+    UVICORN,
+    Server,
+)
 from bench.row import Against, Aim, Metric, Row, Sample, Total, Values
 from bench.session import PLAIN, Running, Session
 
-_EVERYBODY = (FAIRLEAD, UVICORN, GRANIAN, NGINX, CADDY, TRAEFIK)
-_QUICK = (FAIRLEAD, UVICORN, NGINX)
+_FRONTS = (NGINX, HAPROXY, CADDY, TRAEFIK)
+_EVERYBODY = (FAIRLEAD, UVICORN, GUNICORN, GRANIAN, HYPERCORN, *_FRONTS)
+_LEADING = (FAIRLEAD, UVICORN, GRANIAN, *_FRONTS)
 _ITEM = "/items/42"
 
 
 def _keep_alive(session: Session, server: Server, _reference: Values) -> Sample:
     with session.serving(server, PLAIN, workers=2, tls=session.tls()) as it:
-        it.await_workers(2, patience=5)
+        it.await_workers(2, patience=3)
         wrk(it.url(_ITEM), 1.0)
-        loads = [wrk(it.url(_ITEM), session.pick(2, 3)) for _ in range(2)]
-        other = h2load(it.url(_ITEM), int(session.pick(5_000, 20_000)))
-    values = {"rate": [load.rate for load in loads], "h2load_rate": [other.rate]}
-    values |= {"p50_ms": [load.p50_ms for load in loads], "p99_ms": [load.p99_ms for load in loads]}
-    return Sample(values | {"errors": [sum(load.errors for load in (*loads, other))]})
+        load = wrk(it.url(_ITEM), session.pick(1, 2))
+        before = it.tree.cpu()
+        other = h2load(it.url(_ITEM), int(session.pick(5_000, 15_000)))
+        cost = it.tree.cpu_since(before) / max(1, other.requests) * 1e6
+    values = {**_latencies(load), "rate": [load.rate], "h2load_rate": [other.rate], "cpu_us": [cost]}
+    return Sample({**values, "errors": [load.errors + other.errors]})
 
 
 def _new_connections(session: Session, server: Server, _reference: Values) -> Sample:
     with session.serving(server, PLAIN, workers=2, tls=session.tls()) as it:
-        it.await_workers(2, patience=5)
+        it.await_workers(2, patience=3)
         wrk(it.url(_ITEM), 1.0, close=True)
-        load = wrk(it.url(_ITEM), session.pick(2, 4), close=True)
-    return Sample({"rate": [load.rate], "p50_ms": [load.p50_ms], "p99_ms": [load.p99_ms], "errors": [load.errors]})
+        load = wrk(it.url(_ITEM), session.pick(1, 2), close=True)
+    return Sample({**_latencies(load), "rate": [load.rate], "errors": [load.errors]})
+
+
+def _latencies(load: Load) -> dict[str, list[float]]:
+    return {"p50_ms": [load.p50_ms], "p99_ms": [load.p99_ms], "p999_ms": [load.p999_ms]}
 
 
 def _resumed(session: Session, server: Server, _reference: Values) -> Sample:
@@ -57,7 +74,7 @@ def _share_resumed(it: Running, count: int) -> float:
     return resumed / count
 
 
-_LATENCIES = (Metric("p50_ms", "p50 ms", 2), Metric("p99_ms", "p99 ms", 2))
+_LATENCIES = (Metric("p50_ms", "p50 ms", 2), Metric("p99_ms", "p99 ms", 2), Metric("p999_ms", "p99.9 ms", 2))
 _ERRORS = Metric("errors", "errors", total=Total.SUM)
 
 ROWS = (
@@ -70,6 +87,7 @@ ROWS = (
             Metric("h2load_rate", "requests/s (h2load)", higher_is_better=True),
             *_LATENCIES,
             _ERRORS,
+            Metric("cpu_us", "CPU µs/request", 1),
         ),
         _EVERYBODY,
         _keep_alive,
@@ -79,7 +97,8 @@ ROWS = (
             Aim("rate", 1.5, True, "requests/s over Traefik → uvicorn", Against.PEER, TRAEFIK.name),
             Aim("rate", 1.8, True, "requests/s over Caddy → uvicorn", Against.PEER, CADDY.name),
         ),
-        quick_servers=_QUICK,
+        quick_servers=(FAIRLEAD, UVICORN),
+        seconds=(4.0, 5.8),
     ),
     Row(
         "https-newconn",
@@ -87,19 +106,22 @@ ROWS = (
         "wrk with `Connection: close`, 64 at a time; wrk resumes no sessions, so each has a whole handshake. What limits it is "
         "asyncio's way to TLS, which feeds OpenSSL through memory buffers, in Python's ssl: nginx hands OpenSSL the socket.",
         (Metric("rate", "connections/s", higher_is_better=True, plot=True), *_LATENCIES, _ERRORS),
-        _EVERYBODY,
+        _LEADING,
         _new_connections,
         aims=(Aim("rate", 1.0, True, "new TLS connections/s over uvicorn's", Against.PEER, UVICORN.name),),
-        quick_servers=_QUICK,
+        quick_servers=(FAIRLEAD, UVICORN),
+        seconds=(3.6, 4.6),
     ),
     Row(
         "https-resumed",
         "Repeat TLS connections that are resumed, 2 workers",
         "A client of TLS 1.3 that opens a new connection for each request and brings the session of the last one.",
         (Metric("resumed", "share resumed", 3, higher_is_better=True),),
-        _EVERYBODY,
+        _LEADING,
         _resumed,
         aims=(Aim("resumed", 0.99, True, "share of repeat connections that are resumed"),),
-        quick_servers=_QUICK,
+        quick_servers=(FAIRLEAD,),
+        peer_rounds=1,
+        seconds=(2.5, 3.0),
     ),
 )

@@ -35,16 +35,16 @@ async def _under_reloads(it: Running, reloads: int, requests: int) -> Sample:
     seconds: list[float] = []
     async with LoadClient(it.target) as client:
         for _ in range(reloads):
-            await _load(client, requests // (reloads + 1))
+            await load(client, requests // (reloads + 1))
             old, begin = client.tally.pids_within(1.0), time.monotonic()
             it.reload()
             if await client.replaced(old, _RELOAD_DEADLINE):
                 seconds.append(max(client.tally.last_seen[pid] for pid in old) - begin)
-        await _load(client, requests - client.tally.total)
+        await load(client, requests - client.tally.total)
     tally = client.tally
-    values: Values = {**_counts(tally), "reloads": [reloads], "seconds": seconds}
+    values: Values = {**counts(tally), "reloads": [reloads], "seconds": seconds}
     values = {**values, "unfinished": [reloads - len(seconds)]}
-    return Sample(values, _what_was_lost(tally, tally.losses))
+    return Sample(values, what_was_lost(tally, tally.losses))
 
 
 def _kill(session: Session, server: Server, _reference: Values) -> Sample:
@@ -55,17 +55,17 @@ def _kill(session: Session, server: Server, _reference: Values) -> Sample:
 
 async def _under_a_kill(it: Running, requests: int) -> Sample:
     async with LoadClient(it.target, Mix(stream_seconds=1.0)) as client:
-        await _load(client, requests // 2)
+        await load(client, requests // 2)
         answering = client.tally.pids_within(0.5) & set(it.tree.pids()[1:])
         if len(answering) < 2:
             raise BenchError(f"cannot kill one worker of several: {len(answering)} answer")
         victim, at = max(answering), time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        await _load(client, requests // 2)
+        await load(client, requests // 2)
     tally = client.tally
     others = [loss for loss in tally.losses if not _was_on(loss, victim, at)]
-    values: Values = {**_counts(tally), "lost": [len(others)], "victims": [len(tally.losses) - len(others)]}
-    return Sample(values, _what_was_lost(tally, others))
+    values: Values = {**counts(tally), "lost": [len(others)], "victims": [len(tally.losses) - len(others)]}
+    return Sample(values, what_was_lost(tally, others))
 
 
 def _was_on(loss: Loss, victim: int, at: float) -> bool:
@@ -75,12 +75,14 @@ def _was_on(loss: Loss, victim: int, at: float) -> bool:
     return loss.pid == victim
 
 
-async def _load(client: LoadClient, requests: int) -> None:
+async def load(client: LoadClient, requests: int) -> None:
+    """Waits for so many more answers."""
     if not await client.answered(max(0, requests), timeout=30 + requests / 100):
         raise BenchError(f"cannot go on: too few answers; lost so far: {client.tally.losses_by_reason()}")
 
 
-def _counts(tally: Tally) -> Values:
+def counts(tally: Tally) -> Values:
+    """Requests, losses and the slowest answer."""
     return {
         "requests": [tally.total + len(tally.losses)],
         "lost": [len(tally.losses)],
@@ -88,16 +90,17 @@ def _counts(tally: Tally) -> Values:
     }
 
 
-def _what_was_lost(tally: Tally, losses: list[Loss]) -> tuple[str, ...]:
+def what_was_lost(tally: Tally, losses: list[Loss]) -> tuple[str, ...]:
+    """Which kind of client lost how, for a reader."""
     kinds = Counter(f"{loss.kind}: {loss.reason}" for loss in losses).most_common()
     lost = ", ".join(f"{count} × {kind}" for kind, count in kinds)
     closes = ", ".join(f"{count} × {code}" for code, count in tally.websocket_closes.most_common())
     return (*((f"lost: {lost}",) if lost else ()), *((f"WebSockets closed with {closes}",) if closes else ()))
 
 
-_REQUESTS = Metric("requests", "requests", total=Total.SUM)
-_SLOWEST = Metric("slowest_ms", "slowest answer, ms", total=Total.LARGEST)
-_CLIENTS = (
+REQUESTS = Metric("requests", "requests", total=Total.SUM, neutral=True)
+SLOWEST = Metric("slowest_ms", "slowest answer, ms", total=Total.LARGEST)
+CLIENTS = (
     "64 clients: 36 keep-alive and 12 `Connection: close` with pauses of 0 to 50 ms, 6 that ask for slow answers (0.3 to 1 s), "
     "4 that read a stream of server-sent events and come back, 6 WebSockets that come back when closed in order. "
 )
@@ -106,16 +109,16 @@ ROWS = (
     Row(
         "lost-reload",
         "Requests lost over reloads, 2 workers",
-        _CLIENTS
+        CLIENTS
         + "A reload is a HUP to the root process, ended when no old worker has answered for a second. Fairlead is "
-        "reloaded twice in a round, the peers once. Lost is what was sent and not answered in full and rightly, or refused.",
+        "reloaded twice in a round, the peers once, in the first. Lost is what was sent and not answered in full and rightly, or refused.",
         (
             Metric("lost", "lost", total=Total.SUM, plot=True),
-            _REQUESTS,
-            Metric("reloads", "reloads", total=Total.SUM),
+            REQUESTS,
+            Metric("reloads", "reloads", total=Total.SUM, neutral=True),
             Metric("unfinished", f"not done in {_RELOAD_DEADLINE:.0f} s", total=Total.SUM),
             Metric("seconds", "until the last old answer, s", 1),
-            _SLOWEST,
+            SLOWEST,
         ),
         (FAIRLEAD, UVICORN, GUNICORN, GRANIAN, HYPERCORN),
         _reloads,
@@ -124,23 +127,27 @@ ROWS = (
             Aim("unfinished", 0, False, "reloads not finished"),
             Aim("requests", 100_000, True, "requests sent (5 rounds send as many)", full_only=True),
         ),
-        quick_servers=(FAIRLEAD, UVICORN, GRANIAN),
+        quick_servers=(FAIRLEAD, UVICORN),
+        peer_rounds=1,
+        seconds=(8.0, 17.0),
     ),
     Row(
         "lost-kill",
         "Requests lost by the other workers' clients when a worker is killed with -9, 4 workers",
-        _CLIENTS
+        CLIENTS
         + "One of the workers that answer is killed. Lost on its own connections is what nothing could have saved; a "
         f"connection that had no answer yet when it broke within {_KILL_SHADOW} s of the kill is counted among those.",
         (
             Metric("lost", "lost by others", total=Total.SUM, plot=True),
             Metric("victims", "lost with the worker", total=Total.SUM),
-            _REQUESTS,
-            _SLOWEST,
+            REQUESTS,
+            SLOWEST,
         ),
         (FAIRLEAD, UVICORN, GUNICORN, GRANIAN),
         _kill,
         aims=(Aim("lost", 0, False, "requests lost by other workers' clients"),),
-        quick_servers=(FAIRLEAD, UVICORN),
+        quick_servers=(FAIRLEAD,),
+        peer_rounds=2,
+        seconds=(5.0, 7.0),
     ),
 )

@@ -4,7 +4,7 @@ import time
 
 from bench.errors import BenchError
 from bench.load import h2load
-from bench.peers import FAIRLEAD, GRANIAN, GUNICORN, GUNICORN_PRELOAD, GUNICORN_UVICORN_PRELOAD, UVICORN, Server
+from bench.peers import FAIRLEAD, GRANIAN, GUNICORN, GUNICORN_PRELOAD, UVICORN, Server
 from bench.processes import pss_bytes, scheduled_seconds
 from bench.row import Aim, Metric, Reference, Row, Sample, Values
 from bench.session import PLAIN, Running, Session
@@ -47,7 +47,7 @@ def _memory(session: Session, server: Server, reference: Values) -> Sample:
 
 
 def _rest(session: Session, server: Server, _reference: Values) -> Sample:
-    seconds = session.pick(5, 20)
+    seconds = session.pick(3, 6)
     with session.serving(server, PLAIN, workers=2) as it:
         it.await_workers(2, patience=5)
         time.sleep(2)
@@ -70,29 +70,32 @@ ROWS = (
         "Memory of 4 workers of an app with a 512 MB array and 400,000 entries in a dict",
         "PSS of all of the server's processes, so that shared pages count once; over that of one uvicorn process with the same "
         "app. Then after 20,000 requests that each read one entry, some entries far more often than others (Zipf's law), and after "
-        "20,000 more that read all alike: reading an object writes its reference count, and so copies its page. (With --quick: "
-        "128 MB and 100,000 entries.)",
+        "20,000 more that read all alike: reading an object writes its reference count, and so copies its page. Peers are measured "
+        "in the first round. (With --quick: 128 MB and 100,000 entries.)",
         (
             Metric("fresh", "total PSS, MB", plot=True),
-            Metric("fresh_ratio", "× one process", 2),
+            Metric("fresh_ratio", "× one process", 2, neutral=True),
             Metric("used", "after 20,000 requests, MB"),
-            Metric("used_ratio", "× one process", 2),
+            Metric("used_ratio", "× one process", 2, neutral=True),
             Metric("worn", "after 20,000 more, MB"),
-            Metric("worn_ratio", "× one process", 2),
+            Metric("worn_ratio", "× one process", 2, neutral=True),
         ),
-        (FAIRLEAD, UVICORN, GUNICORN, GUNICORN_PRELOAD, GUNICORN_UVICORN_PRELOAD, GRANIAN),
+        (FAIRLEAD, UVICORN, GUNICORN, GUNICORN_PRELOAD, GRANIAN),
         _memory,
         aims=(
             Aim("fresh_ratio", 1.15, False, "total PSS over one process's", full_only=True),
             Aim("used_ratio", 1.15, False, "the same after 20,000 requests", full_only=True),
         ),
         reference=Reference("one uvicorn process", _one_process),
-        quick_servers=(FAIRLEAD, UVICORN, GUNICORN_PRELOAD),
+        quick_servers=(FAIRLEAD, UVICORN),
+        most_rounds=3,
+        peer_rounds=1,
+        seconds=(6.0, 17.0),
     ),
     Row(
         "rest",
         "At rest, 2 workers",
-        "PSS and CPU of the supervising process (the one started first) and of all processes, without any request, over 20 s.",
+        "PSS and CPU of the supervising process (the one started first) and of all processes, without any request, over 6 s. Peers are measured in the first round.",
         (
             Metric("pss", "supervisor PSS, MB", 1, plot=True),
             Metric("cpu", "supervisor CPU, % of a core", 3),
@@ -106,5 +109,7 @@ ROWS = (
             Aim("cpu", 0.2, False, "% of a core of the supervisor"),
         ),
         quick_servers=(FAIRLEAD, UVICORN),
+        peer_rounds=1,
+        seconds=(6.0, 9.5),
     ),
 )

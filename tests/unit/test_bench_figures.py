@@ -1,13 +1,17 @@
 """From samples to figures, aims and tables."""
 
+import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench import report, rounds
+from bench import __main__ as bench_main
+from bench import budget, front, peers_page, publish, report, rounds, standing
+from bench.budget import Plan
 from bench.errors import BenchError
-from bench.peers import FAIRLEAD, FRONTS, SERVERS, UVICORN, Launch, Pair, Server
-from bench.row import Against, Aim, Metric, Row, RowResult, Sample, Total, Values
+from bench.peers import EVERYBODY, FAIRLEAD, FRONTS, GRANIAN, SERVERS, UVICORN, Launch, Pair, Server
+from bench.row import Against, Aim, Metric, Reference, Row, RowResult, Sample, Total, Values
 from bench.rows import ROWS
 from bench.session import Session
 from bench.stats import Summary, percentile
@@ -30,6 +34,15 @@ def _result(ours: list[Sample | None], theirs: list[Sample | None], *aims: Aim) 
     result = RowResult(_row(*aims), {FAIRLEAD.name: ours, UVICORN.name: theirs})
     result.foreign = [0.0]
     return result
+
+
+def _plan(row: Row, count: int) -> Plan:
+    return Plan(row, tuple(server.name for server in row.servers), count, quick=True)
+
+
+def _document(*results: RowResult, quick: bool = False) -> report.Document:
+    facts = {"date": "2026-11-23 10:00 UTC", "cpu": "2 × a CPU", "memory": "4 GB", "commit": "abc1234"}
+    return report.as_json(results, facts, {}, quick)
 
 
 def _rate(*runs: float) -> Sample:
@@ -78,10 +91,35 @@ def test_rounds_are_interleaved_and_a_failure_is_a_gap_with_its_cause(tmp_path: 
         return _rate(len(order))
 
     row = Row("row", "", "", _row().metrics, (FAIRLEAD, UVICORN), measure)
-    result = rounds.run(row, Session(True, tmp_path), row.servers, 2)
+    result = rounds.run(_plan(row, 2), Session(True, tmp_path), row.servers)
     assert order == [FAIRLEAD.name, UVICORN.name] * 2
     assert result.samples[UVICORN.name] == [None, _rate(4)]
     assert result.failures == {UVICORN.name: ["the port is taken"]}
+
+
+def test_peers_are_left_out_after_their_rounds_and_after_two_failures(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def measure(_session: Session, server: Server, _reference: Values) -> Sample:
+        order.append(server.name)
+        if server is GRANIAN:
+            raise BenchError("it ended with 1 at the start")
+        return _rate(1.0)
+
+    row = Row("row", "", "", _row().metrics, (FAIRLEAD, UVICORN, GRANIAN), measure, peer_rounds=3)
+    result = rounds.run(_plan(row, 4), Session(True, tmp_path), row.servers)
+    assert [order.count(server.name) for server in row.servers] == [4, 3, 2]
+    assert result.failures == {GRANIAN.name: ["it ended with 1 at the start"] * 2}
+
+
+def test_a_peer_that_cannot_start_stands_in_the_table_with_the_cause() -> None:
+    result = _result([_rate(90)], [None])
+    result.failures = {UVICORN.name: ["it ended with 1 at the start: no such file"]}
+    document = _document(result)
+    text = report.as_markdown(document)
+    assert f"| {UVICORN.name} | failed | failed | failed |" in text
+    assert f"- {UVICORN.name} could not be measured: it ended with 1 at the start: no such file" in text
+    assert report.exit_code(document) == 0
 
 
 def test_the_report_shows_where_a_peer_wins_and_fails_when_an_aim_is_missed() -> None:
@@ -109,9 +147,12 @@ def test_aims_about_the_whole_run_are_not_judged_by_a_quick_one() -> None:
 
 def test_a_picture_is_well_formed_and_readable_on_dark_pages(tmp_path: Path) -> None:
     document = report.as_json([_result([_rate(90, 80)], [_rate(100)])], {}, {}, quick=False)
-    paths = report.write(document, tmp_path, None)
+    paths = report.write(document, tmp_path)
     (picture,) = [path for path in paths if path.suffix == ".svg"]
-    assert len(ElementTree.parse(picture).getroot().findall("{http://www.w3.org/2000/svg}rect")) == 2
+    kinds = [
+        rect.get("class") for rect in ElementTree.parse(picture).getroot().iter("{http://www.w3.org/2000/svg}rect")
+    ]
+    assert kinds == ["card", "ours", "peer"]
     assert "prefers-color-scheme: dark" in picture.read_text()
 
 
@@ -137,6 +178,108 @@ def test_every_aim_is_about_a_metric_and_a_server_of_its_row() -> None:
             assert aim.metric in {metric.key for metric in row.metrics}, row.name
             assert not aim.peer or aim.peer in {server.name for server in row.servers}, row.name
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize(("quick", "most"), [(True, budget.MOST_QUICK), (False, budget.MOST)])
+def test_the_rows_together_stay_within_the_time_that_is_promised(quick: bool, most: float) -> None:
+    assert budget.total(bench_main.plans(quick=quick)) <= most
+
+
+def test_the_estimate_counts_the_reference_and_the_rounds_of_peers() -> None:
+    row = Row("row", "", "", (), (FAIRLEAD, UVICORN), _never_measured, peer_rounds=2, seconds=(1.0, 10.0))
+    assert _plan(row, 5).seconds == 5 + 2
+    with_reference = replace(row, reference=Reference("bare", lambda _session: _rate(1.0)))
+    assert _plan(with_reference, 5).seconds == 5 + 2 + 5
+    assert Plan(row, (FAIRLEAD.name,), 5, quick=False).seconds == 50.0
+
+
+def test_a_slow_machine_gets_fewer_rounds_but_not_fewer_than_three() -> None:
+    row = Row("row", "", "", (), (FAIRLEAD,), _never_measured, seconds=(1.0, 10.0))
+    chosen = tuple(Plan(row, (FAIRLEAD.name,), 10, quick=False) for _ in range(3))  # 100 s each
+
+    def rounds_after(elapsed: float) -> int:
+        return budget.Progress(chosen, time.monotonic() - elapsed).fitting(1, limit=310).rounds
+
+    # After one row of three: in time; twice as slow as estimated; so slow that the limit is passed already.
+    assert [rounds_after(100), rounds_after(200), rounds_after(400)] == [10, 3, 3]
+    assert rounds_after(150) == 5
+    few = replace(chosen[1], rounds=2)
+    assert budget.Progress((chosen[0], few), time.monotonic() - 400).fitting(1, limit=310).rounds == 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (100.0, 130.0, f"{UVICORN.name} 130 to 100"),
+        (100.0, 101.0, None),  # within the noise
+        (130.0, 100.0, None),
+    ],
+)
+def test_a_peer_that_is_ahead_is_named_with_both_figures(ours: float, theirs: float, told: str | None) -> None:
+    text = publish.summary(_document(_result([_rate(ours)], [_rate(theirs)])), picture=False)
+    assert (f"- A row: requests/s: {told}" in text) == bool(told)
+    assert ("No peer was ahead" in text) == (told is None)
+
+
+def test_sums_are_compared_by_the_round_because_peers_may_have_fewer() -> None:
+    def lost(*runs: float) -> list[Sample | None]:
+        return [Sample({"lost": [run]}) for run in runs]
+
+    # Fairlead lost 3 in five rounds, the peer 2 in one: the peer is not ahead, though its sum is smaller.
+    assert not standing.ahead(_document(_result(lost(3, 0, 0, 0, 0), lost(2))))
+    (found,) = standing.ahead(_document(_result(lost(3, 0, 0, 0, 0), lost(0))))
+    assert (found.peer, found.metric, found.theirs, found.ours) == (UVICORN.name, "lost", "0", "0.6")
+
+
+def test_the_reference_and_neutral_metrics_are_ahead_of_nobody() -> None:
+    metrics = (Metric("rate", "requests/s", higher_is_better=True), Metric("requests", "requests", neutral=True))
+    reference = Reference("bare", lambda _session: _rate(1.0))
+    row = Row("row", "A row", "How.", metrics, (FAIRLEAD, UVICORN), _never_measured, reference=reference)
+    one = Sample({"rate": [10.0], "requests": [500.0]})
+    few = Sample({"rate": [9.0], "requests": [1.0]})
+    result = RowResult(row, {"bare": [_rate(1000.0)], FAIRLEAD.name: [one], UVICORN.name: [few]}, foreign=[0.0])
+    assert standing.ahead(_document(result)) == []
+
+
+def test_the_readme_says_when_the_run_was_quick_or_the_machine_busy() -> None:
+    result = _result([_rate(90)], [_rate(100)])
+    calm = publish.summary(_document(result), picture=False)
+    assert "quick look" not in calm
+    assert "busy" not in calm
+    result.foreign = [0.5]
+    busy = publish.summary(_document(result, quick=True), picture=False)
+    assert "quick look" in busy
+    assert "others used 50%" in busy
+
+
+def test_publishing_changes_only_what_stands_between_the_marks_and_settles_at_once() -> None:
+    readme = publish.README.read_text()
+    document = _document(_result([_rate(90)], [_rate(100)]))
+    once = publish.texts(document, readme)[publish.README]
+    assert publish.texts(document, once)[publish.README] == once
+    assert once.split("<!-- bench:")[0] == readme.split("<!-- bench:")[0]
+    assert once.partition("<!-- bench: end -->")[2] == readme.partition("<!-- bench: end -->")[2]
+    with pytest.raises(BenchError, match=r"README\.md has no lines"):
+        publish.texts(document, "a README without marks")
+
+
+def test_the_page_about_peers_shows_every_command_line_and_no_path_of_this_machine() -> None:
+    text = peers_page.text()
+    assert all(f"## {server.name}\n" in text for server in EVERYBODY)
+    assert all(server.docs in text and server.told for server in EVERYBODY)
+    assert str(publish.ROOT) not in text
+    assert "BIN" not in text
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "haproxy", "caddy", "traefik"])
+def test_a_proxy_is_given_the_certificate_only_for_https(proxy: str) -> None:
+    values = {"port": 8123, "upstream": 8124, "folder": "/there", "certificate": "c.pem", "key": "k.pem"}
+    https, http = (front.configuration(proxy, {**values, **more}) for more in ({}, {"certificate": "-", "key": "-"}))
+    assert "c.pem" in https or "/there/pair.pem" in https
+    assert "pem" not in http
+    assert "tls" not in http.replace("ssl-min-ver TLSv1.2", "")
+    assert "8124" in http
+    assert "8124" in https
 
 
 def test_summaries_and_percentiles() -> None:
