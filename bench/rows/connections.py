@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -104,5 +105,7 @@ def _row(name: str, title: str, kind: str, measure: Callable[[Session, Server, V
 
 ROWS = (
     _row("idle-http", "10,000 idle keep-alive connections", "Each has had one answer.", _keep_alive, 1_000),
-    _row("idle-websocket", "2,000 WebSockets", "Each has echoed one message.", _websockets, 400),
+    replace(
+        _row("idle-websocket", "2,000 WebSockets", "Each has echoed one message.", _websockets, 400), quick_rounds=0
+    ),
 )
