@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import budget, machine, publish, report, rounds
+from bench.errors import BenchError
 from bench.peers import EVERYBODY, FAIRLEAD, Server
 from bench.processes import adopt_orphans
 from bench.row import Row, RowResult
@@ -31,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = plans(given.quick, given.rows, given.servers or (), given.rounds)
     with session(given.quick) as run:
         document = _measure(chosen, run, given)
+    print(report.as_markdown(document))
     if given.write:
         report.write(document, publish.RESULTS)
-        _publish()
-    print(report.as_markdown(document))
+        if _publish():
+            return 1
     return report.exit_code(document)
 
 
@@ -65,19 +67,25 @@ def plans(
     quick: bool, rows: Sequence[str] = (), servers: Sequence[str] = (), count: int | None = None
 ) -> tuple[budget.Plan, ...]:
     """What a run does: of the named rows, or all, with the named peers, or all; `count`: rounds of every row."""
-    chosen = [row for row in ROWS if not rows or row.name in rows]
+    chosen = [row for row in ROWS if (row.name in rows if rows else row.quick_rounds or not quick)]
     return tuple(_plan(row, quick, servers, count) for row in chosen)
 
 
 def _plan(row: Row, quick: bool, only: Sequence[str], count: int | None) -> budget.Plan:
     servers = (row.quick_servers or row.servers) if quick else row.servers
     wanted = (server.name for server in servers if not only or server.name in (FAIRLEAD.name, *only))
-    return budget.Plan(row, tuple(wanted), count or min(row.quick_rounds if quick else 5, row.most_rounds), quick)
+    return budget.Plan(
+        row, tuple(wanted), count or min(max(1, row.quick_rounds) if quick else 5, row.most_rounds), quick
+    )
 
 
 def _publish() -> int:
-    for path in publish.write():
-        _say(f"wrote {path}")
+    try:
+        for path in publish.write():
+            _say(f"wrote {path.relative_to(publish.ROOT)}")
+    except BenchError as error:
+        _say(f"error: {error}")
+        return 1
     return 0
 
 

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from bench.peers import FAIRLEAD
+from bench.standing import level_of, shown
 
 Panel = tuple[dict[str, Any], dict[str, Any], str]
 """A row and one of its metrics, as the document has them, and a title."""
@@ -28,7 +29,7 @@ _STYLE = """
 
 def bars(row: dict[str, Any], metric: dict[str, Any]) -> str | None:
     """One bar a server with its figure, and a line from its smallest to its largest run; None when nothing was measured."""
-    return overview([(row, metric, f"{row['title']}: {metric['title']}")], columns=1)
+    return overview([(row, metric, metric["title"])], columns=1)
 
 
 def overview(panels: Sequence[Panel], columns: int = 2) -> str | None:
@@ -62,7 +63,7 @@ def _measured(panel: Panel) -> list[tuple[str, dict[str, Any]]]:
 def _panel(panel: Panel, wide: int) -> list[str]:
     _row, metric, title = panel
     measured = _measured(panel)
-    largest = max(max(values["figure"], values["high"]) for _name, values in measured) or 1.0
+    largest = max(max(level_of(values, metric), values["high"]) for _name, values in measured) or 1.0
     scale = (wide - _LABEL - _VALUE) / largest
     direction = "more is better" if metric["higher_is_better"] else "less is better"
     parts = [f'<text class="title" x="14" y="26">{escape(title)} <tspan class="quiet">({direction})</tspan></text>']
@@ -72,7 +73,7 @@ def _panel(panel: Panel, wide: int) -> list[str]:
 
 
 def _bar(top: int, name: str, values: dict[str, Any], scale: float, metric: dict[str, Any]) -> list[str]:
-    figure, middle = values["figure"], top + _BAR / 2 - 3
+    figure, middle = level_of(values, metric), top + _BAR / 2 - 3
     low, high = (_LABEL + scale * values[end] for end in ("low", "high"))
     bar, text = ("ours", "own") if name == FAIRLEAD.name else ("peer", "")
     end = _LABEL + scale * figure
@@ -82,7 +83,7 @@ def _bar(top: int, name: str, values: dict[str, Any], scale: float, metric: dict
     parts = [
         f'<text class="{text}" x="{_LABEL - 8}" y="{middle + 5:.0f}" text-anchor="end">{escape(name)}</text>',
         f'<rect class="{bar}" x="{_LABEL}" y="{top}" {length} rx="2"/>',
-        f'<text class="{text}" x="{beside:.0f}" y="{middle + 5:.0f}">{figure:,.{metric["digits"]}f}</text>',
+        f'<text class="{text}" x="{beside:.0f}" y="{middle + 5:.0f}">{shown(values, metric)}</text>',
     ]
     if spread:
         parts.append(f'<line class="spread" x1="{low:.1f}" x2="{high:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>')

@@ -20,7 +20,7 @@ _COLUMNS = (FAIRLEAD, UVICORN, GUNICORN, GRANIAN, HYPERCORN, NGINX)
 _PICTURED = (
     ("http-keepalive", "rate", "HTTP, requests/s"),
     ("https-keepalive", "rate", "HTTPS, requests/s"),
-    ("lost-reload", "lost", "Requests lost over reloads"),
+    ("lost-reload", "lost", "Requests lost in a reload"),
     ("memory", "fresh", "4 workers, 512 MB table: MB"),
 )
 _HEADLINES = (

@@ -88,9 +88,10 @@ class Row:
     most_rounds: int = 100
     """For a row whose rounds are long and alike."""
     quick_rounds: int = 1
+    """0: --quick leaves the row out."""
     peer_rounds: int = 100
     """Peers are measured in the first so many rounds only: for what takes them long and hardly varies."""
-    seconds: tuple[float, float] = (4.0, 8.0)
+    seconds: tuple[float, float] = (3.0, 5.0)
     """What one measurement of one server takes about, with --quick and without: for the estimate, and for its unit test."""
 
 

@@ -36,9 +36,9 @@ def ahead(document: dict[str, Any]) -> list[Ahead]:
 
 
 def best(row: dict[str, Any], metric: dict[str, Any]) -> float | None:
-    """The best figure of all servers."""
+    """The best figure of all servers; None when there are not two to compare."""
     levels = [level_of(found, metric) for _name, found in _figures(row, metric)]
-    if not levels:
+    if len(levels) < 2:
         return None
     return max(levels) if metric["higher_is_better"] else min(levels)
 

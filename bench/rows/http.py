@@ -140,7 +140,7 @@ ROWS = (
     Row(
         "shop-keepalive",
         "The example shop: a page of 20 products, keep-alive, 2 workers",
-        "As above, with `GET /products?start=100&limit=20` of examples/shop.",
+        "As above, with `GET /products?start=100&limit=20` of examples/shop. Peers are measured in the first 3 rounds.",
         (*_RATES, Metric("cpu_us", "CPU µs/request", 1)),
         _EVERYBODY,
         _shop,
@@ -151,18 +151,20 @@ ROWS = (
     Row(
         "http-newconn",
         "HTTP, a new connection for each request, 2 workers",
-        "wrk with `Connection: close`, 64 at a time.",
+        "wrk with `Connection: close`, 64 at a time. Peers are measured in the first 3 rounds.",
         (Metric("rate", "connections/s", higher_is_better=True, plot=True), *_LATENCIES, _ERRORS),
         _EVERYBODY,
         _new_connections,
         aims=(Aim("rate", 0.95, True, "new connections/s over uvicorn's", Against.PEER, UVICORN.name),),
         quick_servers=(FAIRLEAD, UVICORN),
         seconds=(3.5, 4.5),
+        peer_rounds=3,
     ),
     Row(
         "access-log",
         "What the access log costs",
-        "CPU per request as in http-keepalive, with the access log on, less the same with it off; both in the same round.",
+        "CPU per request as in http-keepalive, with the access log on, less the same with it off; both in the same round. "
+        "Peers are measured in the first 3 rounds.",
         (
             Metric("without_us", "off, µs", 1, neutral=True),
             Metric("with_us", "on, µs", 1, neutral=True),
@@ -174,12 +176,13 @@ ROWS = (
         quick_servers=(FAIRLEAD,),
         seconds=(5.5, 7.5),
         peer_rounds=3,
+        quick_rounds=0,
     ),
     Row(
         "evenness",
         "64 connections opened at once over 4 workers",
         "All are opened before the first is answered, and kept open until the last is. The largest share of a worker over "
-        "the mean share; the shares of each run are below.",
+        "the mean share; the shares of each run are below. Peers are measured in the first 3 rounds.",
         (
             Metric("worst", "largest share, worst run", 2, total=Total.LARGEST, plot=True),
             Metric("typical", "largest share, median", 2),

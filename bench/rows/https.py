@@ -104,18 +104,19 @@ ROWS = (
         "https-newconn",
         "HTTPS, a new connection for each request, 2 workers",
         "wrk with `Connection: close`, 64 at a time; wrk resumes no sessions, so each has a whole handshake. What limits it is "
-        "asyncio's way to TLS, which feeds OpenSSL through memory buffers, in Python's ssl: nginx hands OpenSSL the socket.",
+        "asyncio's way to TLS, which feeds OpenSSL through memory buffers, in Python's ssl: nginx hands OpenSSL the socket. Peers are measured in the first 3 rounds.",
         (Metric("rate", "connections/s", higher_is_better=True, plot=True), *_LATENCIES, _ERRORS),
         _LEADING,
         _new_connections,
         aims=(Aim("rate", 1.0, True, "new TLS connections/s over uvicorn's", Against.PEER, UVICORN.name),),
         quick_servers=(FAIRLEAD, UVICORN),
         seconds=(3.6, 4.6),
+        peer_rounds=3,
     ),
     Row(
         "https-resumed",
         "Repeat TLS connections that are resumed, 2 workers",
-        "A client of TLS 1.3 that opens a new connection for each request and brings the session of the last one.",
+        "A client of TLS 1.3 that opens a new connection for each request and brings the session of the last one. Peers are measured in the first round.",
         (Metric("resumed", "share resumed", 3, higher_is_better=True),),
         _LEADING,
         _resumed,
@@ -123,5 +124,6 @@ ROWS = (
         quick_servers=(FAIRLEAD,),
         peer_rounds=1,
         seconds=(2.5, 3.0),
+        quick_rounds=0,
     ),
 )

@@ -136,7 +136,7 @@ ROWS = (
         "Requests lost by the other workers' clients when a worker is killed with -9, 4 workers",
         CLIENTS
         + "One of the workers that answer is killed. Lost on its own connections is what nothing could have saved; a "
-        f"connection that had no answer yet when it broke within {_KILL_SHADOW} s of the kill is counted among those.",
+        f"connection that had no answer yet when it broke within {_KILL_SHADOW} s of the kill is counted among those. Peers are killed in the first 2 rounds.",
         (
             Metric("lost", "lost by others", total=Total.SUM, plot=True),
             Metric("victims", "lost with the worker", total=Total.SUM),

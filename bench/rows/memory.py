@@ -80,7 +80,7 @@ ROWS = (
             Metric("worn", "after 20,000 more, MB"),
             Metric("worn_ratio", "× one process", 2, neutral=True),
         ),
-        (FAIRLEAD, UVICORN, GUNICORN, GUNICORN_PRELOAD, GRANIAN),
+        (FAIRLEAD, UVICORN, GUNICORN_PRELOAD, GRANIAN),
         _memory,
         aims=(
             Aim("fresh_ratio", 1.15, False, "total PSS over one process's", full_only=True),
@@ -90,7 +90,7 @@ ROWS = (
         quick_servers=(FAIRLEAD, UVICORN),
         most_rounds=3,
         peer_rounds=1,
-        seconds=(6.0, 17.0),
+        seconds=(6.0, 15.0),
     ),
     Row(
         "rest",

@@ -150,6 +150,6 @@ ROWS = (
         reference=Reference("import alone", _import_time),
         quick_servers=(FAIRLEAD, UVICORN),
         peer_rounds=1,
-        seconds=(5.5, 17.0),
+        seconds=(5.5, 16.0),
     ),
 )

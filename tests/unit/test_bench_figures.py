@@ -185,6 +185,22 @@ def test_the_rows_together_stay_within_the_time_that_is_promised(quick: bool, mo
     assert budget.total(bench_main.plans(quick=quick)) <= most
 
 
+def test_a_quick_run_leaves_out_rows_that_are_not_for_it_unless_they_are_asked_for() -> None:
+    left_out = {row.name for row in ROWS if not row.quick_rounds}
+    assert left_out
+    assert not left_out & {plan.row.name for plan in bench_main.plans(quick=True)}
+    assert left_out <= {plan.row.name for plan in bench_main.plans(quick=False)}
+    (asked,) = bench_main.plans(quick=True, rows=[min(left_out)], servers=[UVICORN.name])
+    assert (asked.row.name, asked.rounds) == (min(left_out), 1)
+    assert set(asked.servers) <= {FAIRLEAD.name, UVICORN.name}
+
+
+def test_a_row_that_spares_its_peers_says_so() -> None:
+    for row in ROWS:
+        spares = row.peer_rounds < min(5, row.most_rounds) and len(row.servers) > 1
+        assert not spares or "in the first" in row.how, row.name
+
+
 def test_the_estimate_counts_the_reference_and_the_rounds_of_peers() -> None:
     row = Row("row", "", "", (), (FAIRLEAD, UVICORN), _never_measured, peer_rounds=2, seconds=(1.0, 10.0))
     assert _plan(row, 5).seconds == 5 + 2
@@ -261,6 +277,15 @@ def test_publishing_changes_only_what_stands_between_the_marks_and_settles_at_on
     assert once.partition("<!-- bench: end -->")[2] == readme.partition("<!-- bench: end -->")[2]
     with pytest.raises(BenchError, match=r"README\.md has no lines"):
         publish.texts(document, "a README without marks")
+
+
+def test_what_is_published_is_what_the_results_say() -> None:
+    stale = [
+        path
+        for path, text in publish.texts(publish.load(), publish.README.read_text()).items()
+        if path.read_text() != text
+    ]
+    assert not stale, "run scripts/bench --publish"
 
 
 def test_the_page_about_peers_shows_every_command_line_and_no_path_of_this_machine() -> None:
