@@ -1,7 +1,21 @@
 """The rows, in the order they are run and shown."""
 
 from bench.row import Row
-from bench.rows import acme, budget, changes, collector, connections, http, https, lost, memory, recovery, scaling, startup, steps
+from bench.rows import (
+    acme,
+    budget,
+    changes,
+    collector,
+    connections,
+    http,
+    https,
+    lost,
+    memory,
+    recovery,
+    scaling,
+    startup,
+    steps,
+)
 
 ROWS: tuple[Row, ...] = (
     *http.ROWS,

@@ -212,7 +212,7 @@ ROWS = (
         "first-certificate",
         "The first certificate, from an authority on the same machine",
         "From the start, with an empty store, to the first completed handshake: Pebble 2.4, HTTP-01, one name, 2 workers. Caddy "
-        "stands in front of uvicorn with two workers, and obtains its certificate by itself.",
+        "stands in front of uvicorn with two workers, and obtains its certificate by itself; it is measured in the first two rounds.",
         (Metric("seconds", "seconds from the start", 2, plot=True),),
         (FAIRLEAD, CADDY),
         _first,
@@ -245,5 +245,6 @@ ROWS = (
         ),
         most_rounds=3,
         seconds=(8.0, 22.0),
+        quick_rounds=0,
     ),
 )

@@ -64,7 +64,7 @@ async def _under_load(it: Running, seconds: float) -> tuple[list[int], LoadClien
 
 
 def _measuring(session: Session, server: Server, _reference: Values) -> Sample:
-    seconds, size = session.pick(15, 60), session.pick(128e6, 1e9)
+    seconds, size = session.pick(15, 30), session.pick(128e6, 1e9)
     found = {key: _at_rest(session, server, int(shared), seconds) for key, shared in (("all", size), ("small", 1e6))}
     return Sample(
         {key: [value * 100] for key, value in found.items()} | {"size": [(found["all"] - found["small"]) * 100]}
@@ -136,12 +136,14 @@ ROWS = (
             Aim("over", 30, False, "MB over the budget: one reading's growth"),
             Aim("workers", 3, True, "workers, so that the leak was really mended"),
         ),
-        most_rounds=2,
+        quick_rounds=0,
+        seconds=(26.0, 66.0),
+        most_rounds=1,
     ),
     Row(
         "measuring",
         "What measuring memory costs: 8 workers of an app of 1 GB at rest",
-        "CPU of the supervisor, the template and all workers without a request over a minute, all of it: heartbeats too. "
+        "CPU of the supervisor, the template and all workers without a request over half a minute, all of it: heartbeats too. "
         "The same with an app of 1 MB: the difference is what the size costs. (With --quick: 128 MB, 15 s.)",
         (
             Metric("all", "8 × 1 GB, % of a core", 2),
@@ -151,7 +153,9 @@ ROWS = (
         (FAIRLEAD,),
         _measuring,
         aims=(Aim("all", 0.5, False, "% of a core for everything, measuring included"),),
-        most_rounds=2,
+        quick_rounds=0,
+        seconds=(45.0, 85.0),
+        most_rounds=1,
     ),
     Row(
         "plan",
@@ -167,6 +171,8 @@ ROWS = (
         (FAIRLEAD,),
         _plan,
         aims=(Aim("off", 10, False, "% that the prediction is off"),),
-        most_rounds=3,
+        quick_rounds=0,
+        seconds=(8.0, 20.0),
+        most_rounds=2,
     ),
 )

@@ -190,7 +190,7 @@ ROWS = (
         quick_servers=(FAIRLEAD,),
         peer_rounds=1,
         seconds=(9.0, 11.0),
-        most_rounds=3,
         quick_rounds=0,
+        most_rounds=1,
     ),
 )

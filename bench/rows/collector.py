@@ -46,5 +46,8 @@ ROWS = (
         ),
         (FAIRLEAD,),
         _collector,
+        quick_rounds=0,
+        seconds=(10.0, 20.0),
+        most_rounds=1,
     ),
 )

@@ -175,8 +175,8 @@ ROWS = (
         aims=(Aim("cost_us", 5.0, False, "µs of CPU a request"),),
         quick_servers=(FAIRLEAD,),
         seconds=(5.5, 7.5),
-        peer_rounds=3,
         quick_rounds=0,
+        peer_rounds=1,
     ),
     Row(
         "evenness",
@@ -192,6 +192,6 @@ ROWS = (
         aims=(Aim("worst", 1.25, False, "largest share over the mean, worst run"),),
         quick_servers=(FAIRLEAD, UVICORN),
         seconds=(3.0, 3.5),
-        peer_rounds=3,
+        peer_rounds=2,
     ),
 )

@@ -151,5 +151,6 @@ ROWS = (
         quick_servers=(FAIRLEAD, UVICORN),
         peer_rounds=1,
         seconds=(5.5, 16.0),
+        most_rounds=3,
     ),
 )

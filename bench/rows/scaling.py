@@ -95,5 +95,7 @@ ROWS = (
             Aim("lost", 0, False, "requests lost"),
         ),
         most_rounds=1,
+        quick_rounds=0,
+        seconds=(12.0, 50.0),
     ),
 )

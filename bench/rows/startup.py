@@ -59,7 +59,7 @@ def _row(name: str, what: str, app: Callable[[Session], App]) -> Row:
         aims=(Aim("again_ratio", 1.2, False, "a later start over one uvicorn process"),),
         reference=Reference("uvicorn, one process", _alone(app)),
         quick_servers=(FAIRLEAD, UVICORN),
-        quick_rounds=3,
+        seconds=(1.5, 1.5),
     )
 
 

@@ -121,5 +121,7 @@ ROWS = (
             Aim("changes", 50, True, "starts and reloads", full_only=True),
         ),
         most_rounds=1,
+        quick_rounds=0,
+        seconds=(12.0, 45.0),
     ),
 )
