@@ -40,10 +40,12 @@ class Engine:
         self.host = f"unix://{folder}/socket"
 
     def start(self) -> "Engine":
+        # Mounts of its own too: those that it leaves behind (Swarm's networks) end with it.
+        apart = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         data = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid"]
         self.log = (self.folder / "log").open("w")
         self.process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", "dockerd", *data, "-H", self.host],
+            [*apart, "dockerd", *data, "-H", self.host],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -100,10 +102,9 @@ def own_python(context: Path) -> str:
     unneeded = shutil.ignore_patterns("test", "tests", "idlelib", "site-packages", "__pycache__", "*.a")
     shutil.copytree(sys.base_prefix, context / "python", symlinks=True, ignore=unneeded)
     return (
-        "COPY python /opt/python\n"
-        "RUN echo /opt/python/lib > /etc/ld.so.conf.d/own-python.conf && ldconfig"
-        f" && ln -s /opt/python/bin/python{VERSION} /usr/local/bin/python"
-        f" && ln -s /opt/python/bin/python{VERSION} /usr/local/bin/python3\n"
+        # In /usr/local, where it finds itself through any link, and the linker its library.
+        "COPY python /usr/local\n"
+        f"RUN ldconfig && cd /usr/local/bin && ln -sf python{VERSION} python && ln -sf python{VERSION} python3\n"
     )
 
 
@@ -111,12 +112,7 @@ def make_base_image(engine: Engine, folder: Path, requirements: list[str]) -> No
     """python:X.Y-slim, as far as the generated files need it, with the wheels of this source in it."""
     bootstrap = ["mmdebstrap", "--variant=minbase", "--include=python3-venv", "bookworm", str(folder / "base.tar")]
     link = "--customize-hook=ln -s python3 $1/usr/bin/python"
-    subprocess.run(
-        [*bootstrap[:3], link, *bootstrap[3:], "http://deb.debian.org/debian"],
-        check=True,
-        capture_output=True,
-        timeout=800,
-    )
+    subprocess.run([*bootstrap[:3], link, *bootstrap[3:]], check=True, capture_output=True, timeout=800)
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder / "context/wheels")]
     subprocess.run([*wheel, str(ROOT), *requirements], check=True, capture_output=True, timeout=800)
     engine.run("import", "--change", "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels", str(folder / "base.tar"), "bare")
