@@ -31,18 +31,20 @@ def other_python() -> str | None:
     return None
 
 
+OTHER = other_python()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(other_python() is None, reason="there is only one Python from 3.11 to 3.13")
+@pytest.mark.skipif(OTHER is None, reason="there is only one Python from 3.11 to 3.13")
 def test_upgrade_takes_the_python_that_is_installed_now(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = other_python()
-    assert python
+    assert OTHER
     new = tmp_path / "new"
-    subprocess.run([python, "-m", "venv", new], check=True, timeout=100)
+    subprocess.run([OTHER, "-m", "venv", new], check=True, timeout=100)
     subprocess.run([new / "bin" / "pip", "install", "--quiet", str(PROJECT)], check=True, timeout=200)
     version = subprocess.check_output(
-        [python, "-c", "import sys; print(list(sys.version_info[:2]))"], text=True, timeout=20
+        [OTHER, "-c", "import sys; print(list(sys.version_info[:2]))"], text=True, timeout=20
     )
     # As with a deployment that keeps its environments side by side, and a link to the one in use.
     current = tmp_path / "current"
@@ -57,7 +59,7 @@ def test_upgrade_takes_the_python_that_is_installed_now(
     current.unlink()
     current.symlink_to(new)
     assert service.ask("upgrade")["ok"]
-    assert Path(os.readlink(f"/proc/{service.pid}/exe")).resolve() == Path(python).resolve()
+    assert Path(os.readlink(f"/proc/{service.pid}/exe")).resolve() == Path(OTHER).resolve()
     assert {worker["pid"] for worker in service.serving()} == pids
     assert service.get() == ours
 

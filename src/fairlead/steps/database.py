@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import FairleadError
 
@@ -21,7 +21,7 @@ _MISSING = "psycopg is missing; try: pip install 'fairlead[postgres]'"
 class Shared:
     """What the hosts know together of one app's step. Valid while its lock is held."""
 
-    def __init__(self, connection: "Connection[tuple[str]]", app: str, step: str) -> None:
+    def __init__(self, connection: "Connection[tuple[Any, ...]]", app: str, step: str) -> None:
         self._connection = connection
         self._key = (app, step)
 
@@ -51,43 +51,41 @@ def look_up(address: str, app: str) -> dict[str, tuple[str, float]]:
 
     FairleadError without the address, which may hold a password.
     """
-    try:
-        import psycopg
-    except ImportError:
-        raise FairleadError(f"cannot ask PostgreSQL: {_MISSING}") from None
-    try:
-        with psycopg.connect(
-            address, autocommit=True, connect_timeout=_CONNECT, application_name=f"fairlead steps {app}"
-        ) as connection:
-            connection.execute(f"SET statement_timeout = {_CONNECT * 1000}")
-            if connection.execute("SELECT to_regclass('fairlead_steps')").fetchone() == (None,):
-                return {}
-            found = connection.execute(
-                "SELECT step, release, extract(epoch FROM ran_at)::float8 FROM fairlead_steps WHERE app = %s", (app,)
-            )
-            return {str(step): (str(release), float(at)) for step, release, at in found}
-    except psycopg.Error as error:
-        raise FairleadError(f"cannot ask PostgreSQL: {_cause(error)}") from error
+    with _connected(address, app, "ask PostgreSQL") as connection:
+        connection.execute(f"SET statement_timeout = {_CONNECT * 1000}")
+        if connection.execute("SELECT to_regclass('fairlead_steps')").fetchone() == (None,):
+            return {}
+        found = connection.execute(
+            "SELECT step, release, extract(epoch FROM ran_at)::float8 FROM fairlead_steps WHERE app = %s", (app,)
+        )
+        return {str(step): (str(release), float(at)) for step, release, at in found}
 
 
 @contextmanager
 def locked(address: str, app: str, step: str, patience: float) -> Iterator[Shared]:
     """Holds the lock of that app's steps in the database. FairleadError without the address, which may hold a password."""
+    with _connected(address, app, f"lock step {step} in PostgreSQL") as connection:
+        connection.execute(f"SET lock_timeout = {int(patience * 1000)}")
+        connection.execute("SELECT pg_advisory_lock(%s)", (lock_number(app),))
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(_TABLE)
+        yield Shared(connection, app, step)
+
+
+@contextmanager
+def _connected(address: str, app: str, what: str) -> Iterator["Connection[tuple[Any, ...]]"]:
+    """A connection in which each statement stands alone. What fails in it is a FairleadError: "cannot `what`: …"."""
     try:
         import psycopg
     except ImportError:
-        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {_MISSING}") from None
+        raise FairleadError(f"cannot {what}: {_MISSING}") from None
     try:
         with psycopg.connect(
             address, autocommit=True, connect_timeout=_CONNECT, application_name=f"fairlead steps {app}"
         ) as connection:
-            connection.execute(f"SET lock_timeout = {int(patience * 1000)}")
-            connection.execute("SELECT pg_advisory_lock(%s)", (lock_number(app),))
-            connection.execute("SET client_min_messages = warning")
-            connection.execute(_TABLE)
-            yield Shared(connection, app, step)
+            yield connection
     except psycopg.Error as error:
-        raise FairleadError(f"cannot lock step {step} in PostgreSQL: {_cause(error)}") from error
+        raise FairleadError(f"cannot {what}: {_cause(error)}") from error
 
 
 def _cause(error: Exception) -> str:
