@@ -1,5 +1,6 @@
-"""Skipped tests are counted and told with their reasons; with CI=true a skip fails the run."""
+"""Skipped tests are counted and told with their reasons, and with CI=true a skip fails the run; what a test leaves open is its own fault."""
 
+import gc
 import os
 from collections import Counter
 
@@ -31,3 +32,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section(f"{skips.total()} skipped{verdict}")
     for reason, count in skips.most_common():
         terminalreporter.line(f"{count:4} × {reason}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is there before the first test is not looked at again after each of them."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A socket or transport left open is told now, by the test that left it, and not by whichever one is running when it is found."""
+    gc.collect()

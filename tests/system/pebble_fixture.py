@@ -1,5 +1,6 @@
 """Pebble, Let's Encrypt's test authority, with its DNS server; and an HTTP-01 responder on its validation port."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import trustme
 
 from fairlead.https.model import Issuer
+from fairlead.https.redirect import Answers, RedirectProtocol
 
 needs_pebble = pytest.mark.skipif(
     shutil.which("pebble") is None or shutil.which("pebble-challtestsrv") is None,
@@ -147,22 +149,35 @@ def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iter
 
 
 @contextlib.contextmanager
-def plain_http(answers: object, port: int) -> Iterator[None]:
+def plain_http(answers: Answers, port: int) -> Iterator[None]:
     """The real port-80 responder (`redirect.RedirectProtocol`) on a port of loopback, in a thread."""
-    import asyncio
-
-    from fairlead.https.redirect import RedirectProtocol
-
     loop = asyncio.new_event_loop()
     started = threading.Event()
+    left: set[asyncio.Transport] = set()
+
+    class Noted(RedirectProtocol):
+        """Known while it is open: what is left at the end is cut, for the loop would close with it open."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            left.add(transport)
+            self.noted = transport
+
+        def connection_lost(self, error: Exception | None) -> None:
+            left.discard(self.noted)
+            super().connection_lost(error)
 
     async def serve() -> None:
-        server = await loop.create_server(lambda: RedirectProtocol(answers), "127.0.0.1", port)
+        server = await loop.create_server(lambda: Noted(answers), "127.0.0.1", port)
         started.set()
         try:
             await server.serve_forever()
         except asyncio.CancelledError:
             server.close()
+        for transport in left:
+            transport.abort()
+        await asyncio.sleep(0)  # the turn in which they learn of it
+        assert not left
 
     task = loop.create_task(serve())
     thread = threading.Thread(target=loop.run_until_complete, args=(task,))
