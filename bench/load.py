@@ -68,8 +68,7 @@ async def _burst(target: Target, count: int, path: str) -> list[bytes]:
         opened = await asyncio.gather(*(Connection.open(target) for _ in range(count)), return_exceptions=True)
         connections = [connection for connection in opened if isinstance(connection, Connection)]
         answers = await asyncio.gather(*(c.get(path) for c in connections), return_exceptions=True)
-    for connection in connections:
-        connection.close()
+    await asyncio.gather(*(connection.close() for connection in connections))
     return [answer[1] for answer in answers if isinstance(answer, tuple)]
 
 
@@ -79,7 +78,7 @@ async def ask(target: Target, path: str) -> bytes:
     try:
         head, body = await connection.get(path, "Connection: close")
     finally:
-        connection.close()
+        await connection.close()
     if head.status != 200:
         raise LostError(Reason.WRONG, f"status {head.status}")
     return body

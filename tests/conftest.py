@@ -3,6 +3,7 @@
 import gc
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,7 +41,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.fixture(autouse=True)
+def _left_open() -> Iterator[None]:
     """A socket or transport left open is told now, by the test that left it, and not by whichever one is running when it is found."""
+    yield
     gc.collect()

@@ -173,7 +173,7 @@ async def _stay(target: Target, stop: asyncio.Event, seen: _Seen) -> None:
     except (LostError, TimeoutError):
         seen.closed += 1
     finally:
-        connection.close()
+        await connection.close()
 
 
 async def _come_back(target: Target, stop: asyncio.Event, seen: _Seen) -> None:

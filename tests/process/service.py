@@ -197,6 +197,9 @@ class Service:
                     )
 
     def logged(self, event: str) -> list[dict[str, Any]]:
+        """The records of `event` so far; all of them once the process has ended."""
+        if self.process is not None and self.process.poll() is not None and self._reading.is_set():
+            self._reader.join(DEADLINE)
         return [record for record in self.records if record["event"] == event]
 
     def wait_until(self, condition: Callable[[], object], what: str, timeout: float = DEADLINE) -> None:

@@ -104,7 +104,7 @@ def test_recycling_loses_nothing(loaded: Service) -> None:
 
     tally = run_load(loaded, act)
     assert not tally.losses, tally.losses[:5]
-    assert loaded.logged("worker.recycling")
+    loaded.wait_for("worker.recycling")
 
 
 def test_a_killed_worker_costs_its_own_clients_alone(loaded: Service) -> None:

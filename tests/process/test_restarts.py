@@ -213,6 +213,7 @@ def test_max_requests_recycles_a_worker_after_its_successor_serves(service: Serv
     service.wait_until(lambda: service.serving() and service.serving()[0]["pid"] != first, "a successor serves")
     assert first in seen
     assert "requests" in service.status()["restarts"][0]["reason"]
+    service.wait_for("worker.draining")
     names = [record["event"] for record in service.records]
     assert names.index("worker.recycling") < names.index("worker.draining")
 

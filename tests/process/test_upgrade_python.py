@@ -25,9 +25,13 @@ def other_python() -> str | None:
     for minor in {11, 12, 13} - {sys.version_info.minor}:
         known = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
         for candidate in (shutil.which(f"python3.{minor}"), *map(str, known)):
-            # A shim of pyenv's exists for versions that it does not run.
-            if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
-                return candidate
+            if candidate is None:
+                continue
+            # A shim of pyenv's is no interpreter, and is there for versions that it does not run as well.
+            asked = [candidate, "-c", "import sys; print(sys.executable)"]
+            answer = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+            if answer.returncode == 0:
+                return answer.stdout.strip()
     return None
 
 

@@ -255,7 +255,7 @@ def test_a_body_without_framing_is_refused_because_nobody_can_know_whether_it_is
             try:
                 await connection.get("/")
             finally:
-                connection.close()
+                await connection.close()
 
     with pytest.raises(LostError, match="neither length nor chunks"):
         asyncio.run(scenario())

@@ -199,7 +199,7 @@ class _Client:
                 try:
                     await lives[self._kind](connection)
                 finally:
-                    connection.close()
+                    await connection.close()
             except LostError as lost:
                 self._tally.losses.append(Loss(self._kind, lost.reason, time.monotonic(), self._pid, lost.detail))
                 await asyncio.sleep(_RETRY_PAUSE)

@@ -18,6 +18,7 @@ from ssl import SSLContext
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 _LIMIT = 1 << 20
+_GOODBYE = 2.0
 
 
 class Reason(StrEnum):
@@ -94,9 +95,16 @@ class Connection:
         """The server has closed the connection; when nothing was under way on it, nothing is lost: connect again."""
         return self._reader.at_eof() or self._reader.exception() is not None
 
-    def close(self) -> None:
-        """Closes our side."""
+    async def close(self) -> None:
+        """Closes our side, and waits until it is: with TLS the server has its say. Cut when that takes more than two seconds."""
         self._writer.close()
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass  # what became of the request is known by now
+        finally:
+            self._writer.transport.abort()
 
     async def get(self, path: str, *headers: str) -> tuple[Head, bytes]:
         """One complete request and answer."""
