@@ -336,7 +336,7 @@ def test_batches_replace_so_many_at_a_time(service: Service) -> None:
     service.write(app("two"))
     assert service.command("reload").returncode == 0
     assert len(service.serving(release=2)) == 3
-    service.wait_until(lambda: len(service.logged("worker.draining")) == 3, "the old ones drain")
+    service.wait_for("reload.done")
     told = [record for record in service.records if record["entity"] == "supervisor"]
     order = [(r["event"], r.get("release")) for r in told if r["event"] in ("worker.serving", "worker.draining")]
     reloaded = [event for event, _ in order][3:]
