@@ -239,6 +239,20 @@ def test_reload_in_batches_replaces_so_many_at_a_time() -> None:
     assert {worker.release for worker in host.workers()} == {2}
 
 
+def test_reload_in_batches_starts_no_worker_that_it_does_not_keep() -> None:
+    batched = dataclasses.replace(RESTARTS, batch=1)
+    host = start(plan(restarts=batched))
+    begun = len(host.actions)
+    reload(host, plan(restarts=batched))
+    started = [action for action in host.actions[begun:] if isinstance(action, model.ForkWorker)]
+    assert len(started) == 3
+    assert [worker.release for worker in host.workers()] == [2, 2, 2]
+    assert {fields["reason"] for fields in host.logged("worker.left")} == {
+        "release 2 takes its place",
+        "release 2 serves",
+    }
+
+
 def test_rollback_forks_from_the_parked_template_without_the_disk() -> None:
     host = start()
     reload(host)

@@ -6,6 +6,7 @@ from fairlead.supervisor.turn import Turn
 
 LARGEST_STEP = 2.0
 """Seconds. A longer gap between two ticks means that the supervisor itself did not run, which proves nothing."""
+TOO_MANY = "fewer workers are wanted"
 _LEAVING = (WorkerState.DRAINING, WorkerState.KILLING)
 _BEATING = (WorkerState.READY, WorkerState.SERVING, WorkerState.DRAINING)
 
@@ -16,15 +17,17 @@ def staff(turn: Turn) -> None:
     if state.stopping is not None:
         return
     coming = state.releases[operation.release] if operation is not None and operation.release is not None else None
-    if coming is not None and operation is not None:
-        staff_release(turn, coming, rollout.wanted(turn, operation))
+    # The serving release first: one of it that leaves now keeps the coming one from starting its next batch.
     if state.serving is not None:
         replaced = rollout.served(turn, coming) if coming is not None else 0
-        staff_release(turn, state.releases[state.serving], state.target - replaced)
+        too_many = f"release {coming.number} takes its place" if replaced and coming is not None else TOO_MANY
+        staff_release(turn, state.releases[state.serving], state.target - replaced, too_many)
+    if coming is not None and operation is not None:
+        staff_release(turn, coming, rollout.wanted(turn, operation))
 
 
-def staff_release(turn: Turn, release: Release, count: int) -> None:
-    """Brings one release to `count` workers, as far as back-off and its template allow now."""
+def staff_release(turn: Turn, release: Release, count: int, too_many: str = TOO_MANY) -> None:
+    """Brings one release to `count` workers, as far as back-off and its template allow now. `too_many`: why some leave."""
     present = [worker for worker in turn.state.workers_of(release.number) if worker.counts]
     missing = memory.room(turn, release, count - len(present))
     if missing <= 0:
@@ -32,7 +35,7 @@ def staff_release(turn: Turn, release: Release, count: int) -> None:
         # The youngest go first: the oldest have the warmest caches.
         order = sorted(present, key=lambda worker: (worker.state == WorkerState.SERVING, -worker.id))
         for worker in order[: max(0, -missing)]:
-            turn.drain(worker, "fewer workers are wanted")
+            turn.drain(worker, too_many)
         return
     if not release.fresh and not template_ready(turn, release):
         return
