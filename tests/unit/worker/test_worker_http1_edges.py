@@ -2,12 +2,17 @@
 
 import asyncio
 import socket
+import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from http_harness import Bench, respond, run, serving, until, within
+
+from fairlead.worker.sockets import bytes_unsent
 
 POST = b"POST /x HTTP/1.1\r\nhost: x\r\n"
 
@@ -319,6 +324,79 @@ def test_a_client_that_takes_little_is_not_one_that_takes_nothing(tmp_path: Path
             await asyncio.sleep(0.01)
             bench.state.sweep(time.monotonic() + seconds)
             assert bench.state.connections
+        sock.close()
+
+    play(tmp_path, app, scenario, protocol=protocol)
+
+
+def slow_client(address: Any) -> socket.socket:
+    """A blocking socket that asks for one answer, and whose kernel takes little of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.connect(address)
+    return sock
+
+
+@pytest.mark.parametrize(("protocol", "loop"), [("httptools", "uvloop"), ("h11", "asyncio")])
+def test_the_last_answer_over_tls_is_read_in_full_however_long_it_takes(
+    tmp_path: Path, protocol: str, loop: str
+) -> None:
+    size = 20_000_000
+    authority = trustme.CA()
+    here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(here)
+    there = ssl.create_default_context()
+    authority.configure_trust(there)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in respond(body=b"x" * size):
+            await send(message)
+
+    def read(address: Any, answered: threading.Event) -> int:
+        with there.wrap_socket(slow_client(address), server_hostname="localhost") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            got = len(client.recv(1000))
+            assert answered.wait(30)
+            while piece := client.recv(100_000):
+                got += len(piece)
+        return got
+
+    async def whole() -> None:
+        async with serving(app, tmp_path, protocol, tls=here) as bench:
+            answered = threading.Event()
+            reading = asyncio.ensure_future(asyncio.to_thread(read, bench.address, answered))
+            await until(lambda: bench.read().requests == 1)
+            # Longer than the library's clock for the end of TLS that we had set once.
+            await asyncio.sleep(2.5)
+            answered.set()
+            assert await within(reading) > size
+
+    run(whole(), loop)
+
+
+@pytest.mark.parametrize("extra", ["", "connection: close\r\n"])
+@pytest.mark.parametrize("protocol", ["httptools", "h11"])
+def test_a_client_that_takes_nothing_of_its_last_answer_is_cut(tmp_path: Path, protocol: str, extra: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in respond(body=b"x" * 20_000_000):
+            await send(message)
+
+    async def scenario(bench: Bench) -> None:
+        sock = slow_client(bench.address)
+        sock.sendall(f"GET / HTTP/1.1\r\nhost: x\r\n{extra}\r\n".encode())
+        await until(lambda: bench.read().requests == 1)
+        [connection] = bench.state.connections
+        settled: list[Any] = [None, bytes_unsent(connection.transport)]
+        while settled[-1] != settled[-2]:
+            await asyncio.sleep(0.05)
+            settled.append(bytes_unsent(connection.transport))
+        now = time.monotonic()
+        for seconds in (0, 10, 20, 60):
+            bench.state.sweep(now + seconds)
+            await asyncio.sleep(0)
+            assert bench.state.connections
+        bench.state.sweep(now + 90)
+        await until(lambda: not bench.state.connections)
         sock.close()
 
     play(tmp_path, app, scenario, protocol=protocol)
