@@ -86,7 +86,10 @@ class HttpSettings(Table):
         json_schema_extra=allowed('a path such as "/api"'),
         description="The path prefix a proxy strips (ASGI root_path).",
     )
-    proxy_headers: bool = Field(True, description="Believe X-Forwarded-For and -Proto of trusted addresses.")
+    proxy_headers: bool = Field(
+        True,
+        description="Believe X-Forwarded-For and -Proto of trusted addresses, and of whoever reaches a unix socket.",
+    )
     forwarded_allow_ips: str = Field(
         "127.0.0.1,::1",
         description='Addresses or networks whose proxy headers are believed, comma-separated; "*" is all.',

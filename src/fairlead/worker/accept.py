@@ -30,8 +30,9 @@ _BACK_OFF = 0.2
 """Seconds without accepting when descriptors or memory are used up: a retry at once would spin."""
 _HANDSHAKE = 10.0
 """Seconds that a TLS handshake may take."""
-_SHUTDOWN = 2.0
-"""Seconds that the client has to answer the end of a TLS connection."""
+_SHUTDOWN = 86_400.0
+"""Seconds that the end of a TLS connection may take by the library's clock, which counts from the moment the app has
+answered and so would cut whoever takes long to read that. What stands still is ended by WorkerState.sweep instead."""
 _SLOTS_AT_LEAST = 16
 """Looked at without knowing that they are in use, so that a few workers that start together see each other at once."""
 _NOBODY = 1 << 62

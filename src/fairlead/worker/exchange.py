@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("uvicorn.error")
 _UNTIL_CLOSE = -1
+_BODILESS = (204, 304)
 _LAST_CHUNK = b"0\r\n\r\n"
 _JOIN_BELOW = 32 * 1024
 """Bytes of body that are copied behind the head to save a write."""
@@ -28,12 +29,17 @@ class Exchange:
     body: bytes | bytearray = b""
     more_body = True
     received = 0
+    received_then = -1
+    """`received` when a piece came last, and how many bytes have come since that were none of the body."""
+    barren = 0
     news = False
     wake: asyncio.Event | None = None
     # the answer
     status = 0
     head: bytes | None = None
     chunked = False
+    bodiless = False
+    """The answer has no body, whatever the app sends as one."""
     left = 0
     complete = False
     # its ends
@@ -155,9 +161,14 @@ class Exchange:
                 elif self.kind != "stream":
                     self.kind = "stream"
                     state.streams += 1
-        self.expects_continue = False
+        if self.expects_continue:
+            # Nobody knows whether the body will come now, so nothing behind it could be told from it.
+            self.expects_continue = False
+            self.keep_alive = self.keep_alive and not self.more_body
         self.status = status
-        if not chunked and length is None and self.scope["method"] != "HEAD" and status not in (204, 304):
+        if status in _BODILESS or self.scope["method"] == "HEAD":
+            self.bodiless, chunked = True, False
+        elif not chunked and length is None:
             chunked = self._choose_framing(parts)
         else:
             self.left = 0 if chunked or length is None else length
@@ -192,7 +203,7 @@ class Exchange:
 
     def _write(self, body: bytes, more: bool) -> None:
         write = self.protocol.transport.write
-        if self.scope["method"] == "HEAD":
+        if self.bodiless:
             body = b""
         elif self.chunked:
             if body:
@@ -256,6 +267,10 @@ class Exchange:
         if self.expects_continue and not protocol.transport.is_closing():
             self.expects_continue = False
             protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.head is not None and self.more_body:
+            # The client may wait for the head before it sends on.
+            head, self.head = self.head, None
+            protocol.transport.write(head)
         if not (self.disconnected or self.complete or self.told):
             protocol.resume_reading()
             while not (self.news or self.disconnected or self.complete or self.told):

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import httptools
 
 from fairlead.worker.exchange import Exchange
-from fairlead.worker.http1_limits import Limits
+from fairlead.worker.http1_limits import Limits, RefusedError
 from fairlead.worker.sockets import bytes_are_waiting
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import HIGH_WATER_LIMIT, Config
@@ -70,6 +70,9 @@ class HttpProtocol(Limits, asyncio.Protocol):
         self.app_state = app_state
         self.loop = _loop or asyncio.get_running_loop()
         self.headers: list[tuple[bytes, bytes]] = []
+        self._new_parser()
+
+    def _new_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         # What follows a message that closes the connection is dropped, not an error: the answer comes first.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -89,6 +92,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
         state = self.server_state
         state.connections.discard(self)
         state.closed()
+        if self.lingering is not None:
+            self.lingering.cancel()
         if self.under_way is not None:
             self.under_way.client_left()
         self.pipeline = self.cycle = self.under_way = None
@@ -115,8 +120,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """The app has caught up."""
-        if self.read_paused and not self.broken:
+        """The app has caught up; nothing more is read for as long as whole requests wait behind the one under way."""
+        if self.read_paused and not self.broken and not self.pipeline:
             self.read_paused = False
             self.transport.resume_reading()
 
@@ -150,20 +155,20 @@ class HttpProtocol(Limits, asyncio.Protocol):
         """Feeds the parser, which calls back."""
         if self.broken:
             return
-        if len(data) > self.server_state.limits.max_header_size:
-            self.suspect = True
+        self.suspect = self.head_read > 0 or len(data) > self.server_state.limits.max_header_size
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self.upgrading:
-                self._switch_to_websocket(data[upgrade.args[0] :])
-            else:
-                _logger.warning("Unsupported upgrade request.")
+            rest: bytes | None = data[upgrade.args[0] :]
+            while rest is not None:
+                rest = self._answer_wish(rest)
         except httptools.HttpParserError:
             self.refuse()
         else:
             if self.headers or self.url:
                 self.head_goes_on(len(data))
+            elif self.cycle is not None and self.cycle.more_body:
+                self.body_goes_on(self.cycle, len(data))
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request's target."""
@@ -219,8 +224,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
         }
         if self.tls is not None:
             scope["extensions"] = {"tls": self.tls}
-        if parser.should_upgrade() and self._wants_websocket():
-            self.scope = scope
+        if parser.should_upgrade():
             self.upgrading = True
             return
         exchange = Exchange(self, scope, url, version != "1.0" and parser.should_keep_alive(), self.expect_100_continue)
@@ -254,10 +258,10 @@ class HttpProtocol(Limits, asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the request's body; it is dropped when the answer is complete already."""
         exchange = self.cycle
-        if self.upgrading or exchange is None or exchange.complete:
+        if self.upgrading or exchange is None:
             return
         self.check_body(exchange, len(body))
-        if exchange.take_body(body) > HIGH_WATER_LIMIT:
+        if not exchange.complete and exchange.take_body(body) > HIGH_WATER_LIMIT:
             self.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -265,40 +269,78 @@ class HttpProtocol(Limits, asyncio.Protocol):
         if self.upgrading:
             return
         if self.headers:
-            self.suspect, self.head_read = False, 0
+            self.head_read, self.refusal = 0, 400
             # Trailers. They must not become the next request's headers; ASGI has no place for them.
             self.headers = []
             self.forwarded = self.expect_100_continue = False
         exchange = self.cycle
-        if exchange is not None and not exchange.complete:
-            exchange.more_body = False
+        if exchange is None:
+            return
+        exchange.more_body = False
+        if not exchange.complete:
             exchange.has_news()
+        elif self.lingering is not None:
+            raise RefusedError
+        else:
+            self.idle_at = monotonic()
 
     def answered(self, exchange: Exchange, now: float) -> None:
         """`exchange` is answered in full: what comes next on this connection."""
         if not exchange.keep_alive:
-            self.transport.close()
+            self.close_answered()
             return
         if self.transport.is_closing():
             return
+        waiting = self.pipeline.popleft() if self.pipeline else None
         self.resume_reading()
-        if self.pipeline:
-            self._begin(*self.pipeline.popleft())
+        if waiting is not None:
+            self._begin(*waiting)
         elif self.broken:
             self.answer_refusal()
-        elif not self.url:
+        elif not (self.url or exchange.more_body):
             self.idle_at = now
 
     # Other ends
 
     def _wants_websocket(self) -> bool:
-        if self.config.ws_protocol_class is None:
+        if self.config.ws_protocol_class is None or self.parser.get_method() != b"GET":
             return False
         headers = dict(self.headers)
         tokens = headers.get(b"connection", b"").lower().split(b",")
         return headers.get(b"upgrade", b"").lower() == b"websocket" and b"upgrade" in [
             token.strip() for token in tokens
         ]
+
+    def _answer_wish(self, rest: bytes) -> bytes | None:
+        """A head with `Upgrade`, and what came behind it. Returns what came behind the next such head.
+
+        A wish that is not for a WebSocket is declined: the request is what it is without it. The parser has to read it
+        again for that, for it takes what follows, the request's body included, for the other protocol.
+        """
+        if self._wants_websocket():
+            self._switch_to_websocket(rest)
+            return None
+        _logger.warning("Unsupported upgrade request.")
+        head = [self._request_line(), *(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")]
+        wishes = [header for header in self.headers if header[0] == b"upgrade"]
+        self.url, self.headers = b"", []
+        self.upgrading = self.forwarded = self.expect_100_continue = False
+        self.suspect = True
+        try:
+            if self.parser.get_method() == b"CONNECT":  # which is such a head without a wish
+                raise RefusedError
+            self._new_parser()
+            self.parser.feed_data(b"".join(head))
+            self.headers += wishes
+            self.parser.feed_data(b"\r\n" + rest)
+        except httptools.HttpParserUpgrade as upgrade:
+            return rest[upgrade.args[0] - 2 :]
+        except (httptools.HttpParserError, RefusedError):
+            self.refuse()
+        return None
+
+    def _request_line(self) -> bytes:
+        return b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
 
     def _switch_to_websocket(self, rest: bytes) -> None:
         before = self.cycle
@@ -307,8 +349,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
             return
         state = self.server_state
         state.connections.discard(self)
-        head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
-        head += [b"%b: %b\r\n" % header for header in self.headers]
+        head = [self._request_line(), *(b"%b: %b\r\n" % header for header in self.headers)]
         websocket: Any = self.config.ws_protocol_class(  # type: ignore[misc,call-arg]
             config=self.config, server_state=state, app_state=self.app_state
         )

@@ -9,7 +9,7 @@ from typing import Any
 from fairlead.worker.access_log import escape
 from fairlead.worker.http1_limits import LINGER, TEXTS, logger
 from fairlead.worker.response import Kind, header_line, plain_answer
-from fairlead.worker.sockets import bytes_are_waiting
+from fairlead.worker.sockets import bytes_are_waiting, bytes_unsent
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import H11Protocol
 
@@ -135,7 +135,7 @@ class H11Connection(H11Protocol):
             # The head as a whole has the time, however it trickles.
             return (("head", id(cycle)) if self.conn.trailing_data[0] else None), limits.header_timeout, 408
         if self.flow.write_paused:
-            return ("response", self.transport.get_write_buffer_size()), limits.idle_timeout, 0
+            return ("response", *bytes_unsent(self.transport)), limits.idle_timeout, 0
         if cycle.more_body and not (self.flow.read_paused or cycle.waiting_for_100_continue):
             return ("body", self._read), limits.idle_timeout, 408
         return None, 0.0, 0

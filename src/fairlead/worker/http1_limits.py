@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.worker.exchange import Exchange
 from fairlead.worker.response import plain_answer
+from fairlead.worker.sockets import bytes_unsent
 from fairlead.worker.state import WorkerState
 
 TEXTS = {
@@ -20,7 +21,8 @@ TEXTS = {
     431: b"The request's header is too large.",
 }
 LINGER = 2.0
-"""Seconds that a refused client has to read the answer: closing with bytes unread has the kernel reset the connection."""
+"""Seconds that a client that is still sending has to read the answer: closing with bytes unread has the kernel reset the
+connection, and the client lose an answer that it had not read yet."""
 _LONGEST_LENGTH = 18
 logger = logging.getLogger("uvicorn.error")
 """uvicorn's, because that is the name apps know for what their server says."""
@@ -51,29 +53,45 @@ class Limits:
     refusal = 400
     """The status that the client gets when it is refused."""
     suspect = False
-    """The head may be too large, or has been found to be: it is looked at when it is complete."""
+    """Heads that end in this piece may be too large, or have been found to be: they are looked at when they are complete."""
     head_read = 0
     """Bytes of the head that came before its last piece."""
     watched: Any = None
     """What the last tick saw under way, in a form that changes when it moves; `watched_since` when that was."""
     watched_since = 0.0
+    lingering: asyncio.TimerHandle | None = None
+    """There while the last answer is out and the client is given time to read it."""
 
     # Sizes
 
     def head_goes_on(self, size: int) -> None:
         """A piece of a head, or of trailers, without its end."""
-        self.suspect = True
-        self.head_read += size
+        # The first piece may hold whole requests before the head: only what is known to be the head's counts.
+        self.head_read += size if self.head_read else self._head_size()
         if self.head_read > self.server_state.limits.max_header_size:
             self.refusal = 431
             self.refuse()
 
+    def body_goes_on(self, exchange: Exchange, size: int) -> None:
+        """A piece that did not end the body. One without a byte of it is the parser's to keep, such as a trailer's
+        name, so there is an end to how many may follow each other."""
+        if exchange.received != exchange.received_then:
+            exchange.received_then, exchange.barren = exchange.received, 0
+            return
+        exchange.barren += size
+        if exchange.barren > self.server_state.limits.max_header_size:
+            self.refusal = 431
+            self.refuse()
+
+    def _head_size(self) -> int:
+        """Bytes of the head as far as it is parsed."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
     def check_head(self) -> None:
         """A head is complete that needs a look. Raises RefusedError."""
         limits = self.server_state.limits
-        self.suspect, self.head_read = False, 0
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > limits.max_header_size or len(self.headers) > limits.max_headers:
+        self.head_read = 0
+        if self._head_size() > limits.max_header_size or len(self.headers) > limits.max_headers:
             self.refusal = 431
         if self.refusal != 400:
             raise RefusedError
@@ -106,14 +124,14 @@ class Limits:
     def _under_way(self) -> tuple[Any, float, int]:
         """What has to move, how long it may stand still, and the status if it does; 0: there is nobody to tell."""
         limits, call = self.server_state.limits, self.under_way
-        if self.upgrading or self.broken:
+        if self.upgrading or self.broken or self.lingering is not None:
             return None, 0.0, 0
-        if self.url:
+        if self.url and not self.read_paused:
             # The head as a whole has the time, however it trickles.
             return ("head", id(self.cycle)), limits.header_timeout, 408
         if self.writable is not None:
-            return ("response", self.transport.get_write_buffer_size()), limits.idle_timeout, 0
-        if call is not None and call.more_body and not (call.complete or self.read_paused or call.expects_continue):
+            return ("response", *bytes_unsent(self.transport)), limits.idle_timeout, 0
+        if call is not None and call.more_body and not (self.read_paused or call.expects_continue):
             return ("body", id(call), call.received), limits.idle_timeout, 408
         return None, 0.0, 0
 
@@ -129,11 +147,18 @@ class Limits:
 
     def refuse(self) -> None:
         """What comes is not wanted. What came in full before it is answered first."""
+        if self.lingering is not None:
+            self.broken = True
+            self.transport.close()
+            return
         logger.warning("%s (%d)", TEXTS[self.refusal].decode(), self.refusal)
         self.broken = True
         newest, under_way = self.cycle, self.under_way
-        if newest is not None and newest.more_body and not newest.complete:
+        if newest is not None and newest.more_body:
             # Its body is what is wrong.
+            if newest.complete:
+                self._linger()
+                return
             if newest is under_way:
                 newest.answer_instead(self.refusal, TEXTS[self.refusal])
                 return
@@ -150,12 +175,20 @@ class Limits:
 
     def close_answered(self) -> None:
         """Closes the connection behind an answer. The client may still be sending: then it gets time to read."""
-        if not self.broken or self.refusal == 400:
+        if self.transport.is_closing():
+            return
+        if (self.refusal != 400) if self.broken else (self.cycle is not None and self.cycle.more_body):
+            self._linger()
+        else:
             self.transport.close()
+
+    def _linger(self) -> None:
+        """Lets the client read, and drops what it sends until that ends, or for as long as it may take."""
+        if self.lingering is not None:
             return
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER, self.transport.close)
+        self.lingering = self.loop.call_later(LINGER, self.transport.close)

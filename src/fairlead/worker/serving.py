@@ -287,8 +287,7 @@ class Worker(Server):
         if int(wall) != self._second:
             self._second = int(wall)
             self.state.renew_headers(self.config, wall)
-        if not self.state.draining:
-            self.state.sweep(monotonic())
+        self.state.sweep(monotonic())
         if self._access is not None:
             self._access.flush()
         if self._recycle_at and self.state.requests >= self._recycle_at:

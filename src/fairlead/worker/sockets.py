@@ -6,14 +6,25 @@ import fcntl
 import termios
 
 
+def bytes_unsent(transport: asyncio.Transport) -> tuple[int, int]:
+    """How many bytes of ours the peer has not got: in the transport, and in the kernel. The kernel takes from the former in
+    large steps, so that a slow peer moves the latter only."""
+    return transport.get_write_buffer_size(), _ask(transport, termios.TIOCOUTQ)
+
+
 def bytes_are_waiting(transport: asyncio.Transport) -> bool:
     """Whether the kernel holds bytes of the peer that nobody has read: closing now would lose a request on its way."""
+    return _ask(transport, termios.FIONREAD) > 0
+
+
+def _ask(transport: asyncio.Transport, request: int) -> int:
+    """The kernel's answer, a number of bytes; 0 when the socket is gone."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
-        return False
+        return 0
     count = array.array("i", [0])
     try:
-        fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+        fcntl.ioctl(sock.fileno(), request, count)
     except OSError:
-        return False
-    return count[0] > 0
+        return 0
+    return count[0]

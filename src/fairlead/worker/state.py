@@ -9,7 +9,11 @@ from typing import Any, Protocol
 from fairlead.observability.scoreboard import CAPACITY, Column, Scoreboard
 from fairlead.plan.model import HttpPlan
 from fairlead.worker.access_log import AccessLog
+from fairlead.worker.sockets import bytes_unsent
 from fairlead.worker.uvicorn_adapter import Config, ServerState, bare_app, default_headers
+
+_FAREWELL = 2.0
+"""Seconds that a client has to answer the end of a TLS connection, once it has got everything."""
 
 
 class Call(Protocol):
@@ -37,6 +41,8 @@ class Call(Protocol):
 
 class Connection(Protocol):
     """An open connection, as the drain and the keep-alive sweep see it."""
+
+    transport: asyncio.Transport
 
     def idle_since(self) -> float:
         """time.monotonic() when it last became idle; 0.0 while there is something under way on it."""
@@ -67,6 +73,7 @@ class WorkerState(ServerState):
         self.draining = False
         self.on_stream: Callable[[Call], None] = _nobody_cares
         """Called in a drain with every event stream and WebSocket that begins."""
+        self._closing: dict[Any, tuple[Any, float]] = {}
         self.websockets = 0
         self.open = 0
         self.accepting = False
@@ -139,15 +146,31 @@ class WorkerState(ServerState):
         self.cells[self.websockets_cell] = self.websockets
 
     def sweep(self, now: float) -> None:
-        """The tick's look at all connections (`now`: time.monotonic()): those that are idle or slow for too long end."""
+        """The tick's look at all connections (`now`: time.monotonic()): those that are idle or slow for too long end.
+        Which idle ones a drain ends, it decides by itself."""
         used = now - self.limits.keep_alive_timeout
         fresh = now - (self.limits.header_timeout or math.inf)
+        closing: dict[Any, tuple[Any, float]] = {}
         for connection in list(self.connections):
-            since = connection.idle_since()
-            if not since:
+            if connection.transport.is_closing():
+                closing[connection] = self._see_off(connection, now)
+            elif not (since := connection.idle_since()):
                 connection.look(now)
-            elif since < (used if connection.used() else fresh):
+            elif not self.draining and since < (used if connection.used() else fresh):
                 connection.close_idle()
+        self._closing = closing
+
+    def _see_off(self, connection: Any, now: float) -> tuple[Any, float]:
+        """A connection that we have closed, but that is still here: its client is reading the last answer, or has not
+        answered the end of TLS. Returns what the client has not got, and since when that has been so."""
+        unsent = bytes_unsent(connection.transport)
+        before, since = self._closing.get(connection, (None, now))
+        if unsent != before:
+            return unsent, now
+        limit = self.limits.idle_timeout if any(unsent) else _FAREWELL
+        if 0 < limit < now - since:
+            connection.abort()
+        return unsent, since
 
     def overloaded(self) -> bool:
         """Whether the requests in flight, but for event streams, are more than this worker takes."""

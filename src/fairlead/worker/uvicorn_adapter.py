@@ -65,7 +65,23 @@ def build_config(
         h11_max_incomplete_event_size=min(http.h11_max_incomplete_event_size, http.max_header_size),
     )
     config.load()
+    if isinstance(config.loaded_app, ProxyHeadersMiddleware):
+        config.loaded_app.trusted_hosts = _PeersOfUnixSocketsToo(config.loaded_app.trusted_hosts)  # type: ignore[assignment]
     return config
+
+
+class _PeersOfUnixSocketsToo:
+    """The trusted addresses, and the peers that have none: whom the socket's mode lets in is a proxy of this machine."""
+
+    def __init__(self, addresses: Any) -> None:
+        self._addresses = addresses
+
+    def __contains__(self, host: str | None) -> bool:
+        return host is None or host in self._addresses
+
+    def get_trusted_client_address(self, forwarded: str) -> Any:
+        """The first address from the right that is not trusted."""
+        return self._addresses.get_trusted_client_address(forwarded)
 
 
 def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -149,7 +150,12 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: App, folder: Any, protocol: str = "httptools", state: dict[str, Any] | None = None, **http: Any
+    app: App,
+    folder: Any,
+    protocol: str = "httptools",
+    state: dict[str, Any] | None = None,
+    tls: ssl.SSLContext | None = None,
+    **http: Any,
 ) -> AsyncIterator[Bench]:
     """Serves `app` on a free port of this loop until the block ends."""
     loop = asyncio.get_running_loop()
@@ -166,7 +172,7 @@ async def serving(
     worker.load(config, time.time())
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    door = Door(listener, lambda: made(config, worker, state or {}, loop))
+    door = Door(listener, lambda: made(config, worker, state or {}, loop), tls)
     acceptor = Acceptor(loop, [door], worker, scoreboard, log)
     acceptor.start()
     bench = Bench(worker, config, acceptor, scoreboard, listener.getsockname(), sink, access_path)

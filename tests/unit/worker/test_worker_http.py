@@ -10,6 +10,9 @@ import pytest
 from http_harness import Bench, respond, run, serving, until, within
 
 from fairlead.observability.scoreboard import Column
+from fairlead.plan.model import HttpPlan
+from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.uvicorn_adapter import build_config
 
 Scenario = Callable[[Bench], Any]
 VARIANTS = [("httptools", "uvloop"), ("httptools", "asyncio"), ("h11", "uvloop")]
@@ -487,6 +490,23 @@ def test_proxy_headers_of_others_are_not(play: Callable[..., None]) -> None:
         await client.close()
 
     play(app, scenario, forwarded_allow_ips="192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "believed"), [(None, True), (("127.0.0.1", 1), True), (("192.0.2.1", 1), False)], ids=str
+)
+def test_proxy_headers_of_who_reaches_a_unix_socket_are_believed(peer: tuple[str, int] | None, believed: bool) -> None:
+    """Such a peer has no address. The one from the right that is not trusted is the client's, however it got there."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["client"], scope["scheme"]))
+
+    headers = [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.7, 127.0.0.1"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "scheme": "http", "client": peer, "headers": headers}
+    config = build_config(HttpPlan(), app, HttpProtocol, None)
+    run(config.loaded_app(scope, None, None))  # type: ignore[arg-type]
+    assert seen == [(("198.51.100.7", 0), "https") if believed else (peer, "http")]
 
 
 def test_an_upgrade_to_something_else_is_an_ordinary_request(play: Callable[..., None]) -> None:

@@ -261,7 +261,7 @@ def test_body_that_stops_within_the_answer_ends_the_connection(tmp_path: Path, p
     async def scenario(bench: Bench) -> None:
         client = await bench.connect()
         client.send(HEAD + b"content-length: 1000\r\n\r\n" + b"x" * 10)
-        head = await client.reader.readuntil(b"12")
+        head = await client.reader.readuntil(b"\r\n\r\n12")
         assert head.startswith(b"HTTP/1.1 200")
         sweep(bench, 100)
         sweep(bench, 161)
