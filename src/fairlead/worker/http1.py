@@ -281,7 +281,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
             return
         if self.transport.is_closing():
             return
-        self.resume_reading()
+        if self.read_paused:
+            self.resume_reading()
         if self.pipeline:
             self._begin(*self.pipeline.popleft())
         elif self.broken:
