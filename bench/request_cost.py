@@ -5,7 +5,8 @@ writes a fixed head, and parses, checks, counts and limits nothing.
 
     python -m bench.request_cost [--rounds 9] [--requests 5000] [--close] [--access-log] [--once]
 
-The protocol, the acceptor and the loop are a worker's; the client is a process of its own, which is not counted.
+The protocol, the acceptor, the loop and the garbage collector's thresholds are a worker's; the client is a process of its
+own, which is not counted.
 `--close` opens a connection for each request. `--once` does one round only, for a profiler:
 `PYTHONHASHSEED=0 valgrind --tool=callgrind --instr-atstart=no … --once` counts instructions from the round's begin.
 """
@@ -14,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import functools
-import gc
 import os
 import shutil
 import socket
@@ -37,6 +37,7 @@ from fairlead.worker.accept import Acceptor, Door
 from fairlead.worker.access_log import AccessLog
 from fairlead.worker.http1 import HttpProtocol
 from fairlead.worker.state import WorkerState
+from fairlead.worker.template import tune_gc
 from fairlead.worker.uvicorn_adapter import build_config
 
 _PATH = "/items/42"
@@ -176,8 +177,7 @@ async def _main(options: argparse.Namespace) -> None:
         await client.ask(requests // 5)
         await least.ask(requests // 5)
         await bare(requests // 5)
-        gc.collect()
-        gc.freeze()
+        tune_gc()
         if options.once:
             _count(True)
             seconds = await (bare(requests) if options.bare else client.ask(requests))
