@@ -37,11 +37,13 @@ class Usage:
 
     @staticmethod
     def now() -> "Usage":
-        """A reading. Interrupts are left out: on loopback they are ours, but the kernel does not say whose."""
-        user, nice, system, *_ = (int(field) for field in _lines("/proc/stat")[0].split()[1:])
+        """A reading. Interrupts are left out: on loopback they are ours, but the kernel does not say whose. What the
+        host of a virtual machine took from it (steal) was used by others, too."""
+        user, nice, system, _idle, _iowait, _irq, _softirq, steal, *_ = map(int, _lines("/proc/stat")[0].split()[1:])
+        everybody = user + nice + system + steal
         mine = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         ticks = os.sysconf("SC_CLK_TCK")
-        return Usage(time.monotonic(), (user + nice + system) / ticks, sum(use.ru_utime + use.ru_stime for use in mine))
+        return Usage(time.monotonic(), everybody / ticks, sum(use.ru_utime + use.ru_stime for use in mine))
 
     def foreign_share(self, later: "Usage") -> float:
         """The share of the machine (0 to 1) that neither we nor our ended children used between the two readings."""

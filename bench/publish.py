@@ -40,6 +40,10 @@ _HEADLINES = (
     ("rest", "pss", "supervisor at rest, MB"),
     ("idle-http", "each_kb", "an idle connection, kB"),
 )
+_LEGEND = (
+    "Where a peer is ahead of Fairlead (of several, the one that is most). `1.06 × ours (1.03–1.10)` is its figure over "
+    "ours in the same round: the median of the rounds, the smallest and the largest."
+)
 
 
 def write() -> list[Path]:
@@ -123,7 +127,7 @@ def _cell(row: dict[str, Any], metric: dict[str, Any], name: str) -> str:
     if not found:
         return "failed" if server["failures"] else "–"
     text = standing.shown(found, metric)
-    return f"**{text}**" if standing.level_of(found, metric) == standing.best(row, metric) else text
+    return f"**{text}**" if name in standing.best(row, metric) else text
 
 
 def _circumstances(document: report.Document) -> str:
@@ -135,7 +139,8 @@ def _circumstances(document: report.Document) -> str:
     ]
     text = (
         "; ".join(parts)
-        + ". Bold: the best. Medians of runs that took turns; the spread, the versions and all rows are in "
+        + ". Bold: the best, and what is even with it. Medians of runs that took turns; the spread, the versions and "
+        "all rows are in "
     )
     text += "[Measured](docs/reference/measured.md), the command lines in [Peers](docs/reference/peers.md)."
     if document["quick"]:
@@ -146,12 +151,17 @@ def _circumstances(document: report.Document) -> str:
 
 
 def _ahead(document: report.Document) -> list[str]:
-    found = standing.ahead(document)
-    if not found:
-        return ["No peer was ahead of Fairlead on any row."]
-    rows = list(dict.fromkeys(one.row for one in found))
-    lines = ["Where a peer is ahead of Fairlead (the best one, its figure and ours):", ""]
-    for row in rows:
-        told = (f"{one.metric}: {one.peer} {one.theirs} to {one.ours}" for one in found if one.row == row)
-        lines.append(f"- {row}: " + "; ".join(told))
+    found = standing.standings(document)
+    ahead, even = ([one for one in found if one.even is which] for which in (False, True))
+    lines = [_LEGEND, "", *_by_row(ahead)] if ahead else ["No peer was ahead of Fairlead on any row."]
+    if even:
+        lines += ["", "Even: here a peer's median is the better one, but the rounds do not agree on it.", ""]
+        lines += _by_row(even)
     return lines
+
+
+def _by_row(found: list[standing.Standing]) -> list[str]:
+    return [
+        f"- {row}: " + "; ".join(f"{one.metric}: {one.peer} {one.told}" for one in found if one.row == row)
+        for row in dict.fromkeys(one.row for one in found)
+    ]

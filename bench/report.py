@@ -55,6 +55,7 @@ def _server(result: RowResult, name: str) -> Document:
                 "high": summary.high,
                 "to_fairlead": rounds.ratio(result, name, FAIRLEAD.name, metric.key),
                 "runs": rounds.values(result, name, metric.key),
+                "rounds": rounds.by_round(result, name, metric.key),
             }
     samples = [sample for sample in result.samples[name] if sample]
     notes = list(dict.fromkeys(note for sample in samples for note in sample.notes))

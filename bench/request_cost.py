@@ -1,8 +1,12 @@
 """What one request costs in a worker's event loop, next to the bare ASGI call: CPU time, measured in turns in one process.
 
+Between the two stands the least that any server on this loop could do: a protocol that reads, calls the app in a task and
+writes a fixed head, and parses, checks, counts and limits nothing.
+
     python -m bench.request_cost [--rounds 9] [--requests 5000] [--close] [--access-log] [--once]
 
-The protocol, the acceptor and the loop are a worker's; the client is a process of its own, which is not counted.
+The protocol, the acceptor, the loop and the garbage collector's thresholds are a worker's; the client is a process of its
+own, which is not counted.
 `--close` opens a connection for each request. `--once` does one round only, for a profiler:
 `PYTHONHASHSEED=0 valgrind --tool=callgrind --instr-atstart=no … --once` counts instructions from the round's begin.
 """
@@ -11,16 +15,15 @@ import argparse
 import asyncio
 import contextlib
 import functools
-import gc
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from statistics import median as _median
 from typing import Any
 
 import uvloop
@@ -34,6 +37,7 @@ from fairlead.worker.accept import Acceptor, Door
 from fairlead.worker.access_log import AccessLog
 from fairlead.worker.http1 import HttpProtocol
 from fairlead.worker.state import WorkerState
+from fairlead.worker.template import tune_gc
 from fairlead.worker.uvicorn_adapter import build_config
 
 _PATH = "/items/42"
@@ -89,6 +93,38 @@ async def _serving(app: Any, access_log: bool) -> AsyncIterator[int]:
         listener.close()
 
 
+class _Least(asyncio.Protocol):
+    """See the module's text."""
+
+    def __init__(self, app: Any, close: bool) -> None:
+        self._app = app
+        self._close = close
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, _data: bytes) -> None:
+        call = self._app(bare_call.scope(_PATH), self._receive, self._send)
+        self._task = asyncio.get_running_loop().create_task(call)
+
+    async def _receive(self) -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            body = message["body"]
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+            if self._close:
+                self._transport.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving_least(app: Any, close: bool) -> AsyncIterator[int]:
+    server = await asyncio.get_running_loop().create_server(lambda: _Least(app, close), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
 class _Client:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -132,22 +168,30 @@ async def _main(options: argparse.Namespace) -> None:
 
     requests = options.requests // CONNECTIONS * CONNECTIONS
     bare = functools.partial(bare_call.call, app, _PATH)
-    async with _serving(app, options.access_log) as port, _client(port, options.close) as client:
+    async with (
+        _serving(app, options.access_log) as port,
+        _client(port, options.close) as client,
+        _serving_least(app, options.close) as least_port,
+        _client(least_port, options.close) as least,
+    ):
         await client.ask(requests // 5)
+        await least.ask(requests // 5)
         await bare(requests // 5)
-        gc.collect()
-        gc.freeze()
+        tune_gc()
         if options.once:
             _count(True)
             seconds = await (bare(requests) if options.bare else client.ask(requests))
             _count(False)
             print(f"{seconds / requests * 1e6:.2f} µs")
             return
-        pairs = [(await bare(requests), await client.ask(requests)) for _ in range(options.rounds)]
-    costs = [statistics.median(column) / requests * 1e6 for column in zip(*pairs, strict=True)]
-    ratios = sorted(served / alone for alone, served in pairs)
-    print(f"bare call {costs[0]:.1f} µs, request {costs[1]:.1f} µs")
-    print(f"ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+        rounds = [
+            (await bare(requests), await least.ask(requests), await client.ask(requests)) for _ in range(options.rounds)
+        ]
+    print(f"bare call        {_median([alone for alone, _, _ in rounds]) / requests * 1e6:6.1f} µs")
+    for name, column in (("least protocol", 1), ("request", 2)):
+        cost = _median([taken[column] for taken in rounds]) / requests * 1e6
+        ratios = sorted(taken[column] / taken[0] for taken in rounds)
+        print(f"{name:16} {cost:6.1f} µs, {_median(ratios):.3f} × bare ({ratios[0]:.3f} to {ratios[-1]:.3f})")
 
 
 if __name__ == "__main__":

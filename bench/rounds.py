@@ -60,6 +60,12 @@ def values(result: RowResult, name: str, key: str) -> list[float]:
     return [value for sample in result.samples.get(name, ()) if sample for value in sample.values.get(key, ())]
 
 
+def by_round(result: RowResult, name: str, key: str) -> list[float | None]:
+    """The median of a metric's runs in each round; None where there is none."""
+    samples = [sample.values.get(key) if sample else None for sample in result.samples.get(name, ())]
+    return [statistics.median(runs) if runs else None for runs in samples]
+
+
 def summary(result: RowResult, name: str, key: str) -> Summary | None:
     """The summary of every run of a metric; None when there is none."""
     found = values(result, name, key)
@@ -77,11 +83,8 @@ def figure(result: RowResult, name: str, key: str) -> float | None:
 
 def ratio(result: RowResult, name: str, other: str, key: str) -> float | None:
     """The median over the rounds of: `name`'s median in the round over `other`'s in the same round."""
-    ratios = []
-    for one, two in zip(result.samples.get(name, ()), result.samples.get(other, ()), strict=False):
-        ours, theirs = (sample.values.get(key) if sample else None for sample in (one, two))
-        if ours and theirs and statistics.median(theirs):
-            ratios.append(statistics.median(ours) / statistics.median(theirs))
+    pairs = zip(by_round(result, name, key), by_round(result, other, key), strict=False)
+    ratios = [one / two for one, two in pairs if one is not None and two]
     return statistics.median(ratios) if ratios else None
 
 

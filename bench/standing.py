@@ -9,17 +9,31 @@ from bench.peers import FAIRLEAD
 
 NOISE = 1.02
 """Closer than this, two servers are alike: medians of five rounds on an idle machine move by as much."""
+_CONTRARY = 0.25
+"""With this share of the rounds, or more, clearly against it, a lead is within the spread: nobody is ahead."""
+_NEXT_TO_NOTHING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
-    """The peer that does best of those that do better than Fairlead in a metric of a row."""
+class Comparison:
+    """How one server did beside another in a metric. `lead`: how many times better. `sure`: not by the spread alone."""
+
+    lead: float
+    sure: bool
+    ratios: tuple[float, ...]
+    """The one's figure over the other's, in each round that both were measured in; smallest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The peer that does best of those that do better than Fairlead in a metric of a row, or seem to: see `even`."""
 
     row: str
     metric: str
     peer: str
-    theirs: str
-    ours: str
+    told: str
+    even: bool
+    """Better in the median only, within the spread of the rounds."""
 
 
 def shown(found: dict[str, Any], metric: dict[str, Any]) -> str:
@@ -30,41 +44,72 @@ def shown(found: dict[str, Any], metric: dict[str, Any]) -> str:
     return f"{max(0.1, level):,.1f}"  # a single loss must not look like none
 
 
-def ahead(document: dict[str, Any]) -> list[Ahead]:
-    """Where a peer is ahead, in the order of the rows and their metrics."""
+def standings(document: dict[str, Any]) -> list[Standing]:
+    """Where a peer is ahead or, by the median alone, seems to be; in the order of the rows and their metrics."""
     return [one for row in document["rows"] for metric in row["metrics"] for one in _in_metric(row, metric)]
 
 
-def best(row: dict[str, Any], metric: dict[str, Any]) -> float | None:
-    """The best figure of all servers; None when there are not two to compare."""
-    levels = [level_of(found, metric) for _name, found in _figures(row, metric)]
-    if len(levels) < 2:
-        return None
-    return max(levels) if metric["higher_is_better"] else min(levels)
+def best(row: dict[str, Any], metric: dict[str, Any]) -> set[str]:
+    """Who has the best figure, and those whom that one is not ahead of; nobody when there are not two to compare."""
+    figures = dict(_figures(row, metric))
+    if len(figures) < 2:
+        return set()
+    levels = {name: level_of(found, metric) for name, found in figures.items()}
+    top = (max if metric["higher_is_better"] else min)(levels, key=lambda name: levels[name])
+    return {name for name, found in figures.items() if not _is_ahead(compare(figures[top], found, metric))}
 
 
-def _in_metric(row: dict[str, Any], metric: dict[str, Any]) -> Iterator[Ahead]:
+def compare(one: dict[str, Any], other: dict[str, Any], metric: dict[str, Any]) -> Comparison:
+    """`one` beside `other`, of the same metric and row."""
+    pairs = [pair for pair in zip(one["rounds"], other["rounds"], strict=False) if None not in pair]
+    ratios = sorted(first / second for first, second in pairs if second)
+    if metric["total"] == "median" and ratios:
+        ratio = statistics.median(ratios)
+    else:
+        ratio = _over(level_of(one, metric), level_of(other, metric))
+    contrary = sum(_lead(_over(second, first), metric) > NOISE for first, second in pairs)
+    return Comparison(_lead(ratio, metric), contrary == 0 or contrary < _CONTRARY * len(pairs), tuple(ratios))
+
+
+def _over(one: float, other: float) -> float:
+    if one == other:
+        return 1.0
+    return one / other if other else float("inf")
+
+
+def _lead(ratio: float, metric: dict[str, Any]) -> float:
+    """How many times better it is what is `ratio` times the other."""
+    return ratio if metric["higher_is_better"] else _over(1.0, ratio)
+
+
+def _is_ahead(comparison: Comparison) -> bool:
+    return comparison.lead > NOISE and comparison.sure
+
+
+def _in_metric(row: dict[str, Any], metric: dict[str, Any]) -> Iterator[Standing]:
     figures = dict(_figures(row, metric))
     ours = figures.pop(FAIRLEAD.name, None)
     if ours is None or metric["neutral"]:
         return
-    leads = {name: _lead(found, ours, metric) for name, found in figures.items()}
-    if leads and (most := max(leads.values())) > NOISE:
-        peer = next(name for name, lead in leads.items() if lead == most)
-        yield Ahead(row["title"], metric["title"], peer, shown(figures[peer], metric), shown(ours, metric))
+    found = {name: compare(figure, ours, metric) for name, figure in figures.items()}
+    better = {name: one for name, one in found.items() if one.lead > NOISE}
+    sure = {name: one for name, one in better.items() if one.sure}
+    if not better:
+        return
+    peer = max(sure or better, key=lambda name: better[name].lead)
+    told = _told(figures[peer], ours, metric, better[peer])
+    yield Standing(row["title"], metric["title"], peer, told, even=not sure)
 
 
-def _lead(theirs: dict[str, Any], ours: dict[str, Any], metric: dict[str, Any]) -> float:
-    """How many times better the peer is; 1 where both are nought."""
-    ratio = theirs["to_fairlead"] if metric["total"] == "median" else None
-    if ratio is None:
-        one, other = level_of(theirs, metric), level_of(ours, metric)
-        if one == other:
-            return 1.0
-        ratio = one / other if other else float("inf")
-    if metric["higher_is_better"]:
-        return float(ratio)
-    return 1 / ratio if ratio else float("inf")
+def _told(theirs: dict[str, Any], ours: dict[str, Any], metric: dict[str, Any], found: Comparison) -> str:
+    """The ratio that the verdict comes from; the figures, where it comes from those, or where one is next to nothing."""
+    ratio = statistics.median(found.ratios) if found.ratios else 0.0
+    if metric["total"] != "median" or ratio < _NEXT_TO_NOTHING:
+        each = " a round" if metric["total"] == "sum" else ""
+        return f"{shown(theirs, metric)}, ours {shown(ours, metric)}{each}"
+    low, high = found.ratios[0], found.ratios[-1]
+    spread = f"{low:.2f}–{high:.2f}" if len(found.ratios) > 1 else "one round"
+    return f"{ratio:.2f} × ours ({spread})"
 
 
 def _figures(row: dict[str, Any], metric: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

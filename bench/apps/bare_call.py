@@ -22,11 +22,12 @@ async def call(app: Any, path: str, requests: int) -> float:
 
     begin = time.process_time()
     for _ in range(requests):
-        await app(_scope(path), receive, send)
+        await app(scope(path), receive, send)
     return time.process_time() - begin
 
 
-def _scope(path: str) -> dict[str, Any]:
+def scope(path: str) -> dict[str, Any]:
+    """That of a GET."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -50,9 +50,9 @@ def _row(name: str, what: str, app: Callable[[Session], App]) -> Row:
         "and without a supervisor, which is what a plain unit for systemd starts, in the same round.",
         (
             Metric("first", "first start, s", 2),
-            Metric("first_ratio", "× uvicorn", 2),
+            Metric("first_ratio", "× uvicorn", 2, neutral=True),
             Metric("again", "later starts, s", 2, plot=True),
-            Metric("again_ratio", "× uvicorn", 2),
+            Metric("again_ratio", "× uvicorn", 2, neutral=True),
         ),
         (FAIRLEAD, UVICORN, GUNICORN),
         _measure(app),

@@ -1,5 +1,6 @@
 """From samples to figures, aims and tables."""
 
+import os
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench import __main__ as bench_main
-from bench import budget, front, peers_page, publish, report, rounds, standing
+from bench import budget, front, machine, peers_page, publish, report, rounds, standing
 from bench.budget import Plan
 from bench.errors import BenchError
 from bench.peers import EVERYBODY, FAIRLEAD, FRONTS, GRANIAN, SERVERS, UVICORN, Launch, Pair, Server
@@ -138,6 +139,16 @@ def test_the_report_says_so_when_the_machine_was_busy() -> None:
     assert "Busy machine: others used 50%" in report.as_markdown(report.as_json([result], {}, {}, quick=False))
 
 
+def test_what_the_host_took_from_a_virtual_machine_counts_as_used_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(steal: int) -> machine.Usage:
+        monkeypatch.setattr(machine, "_lines", lambda _path: [f"cpu  100 0 100 900 0 0 0 {steal} 0 0"])
+        return machine.Usage.now()
+
+    before, after = replace(reading(0), wall=0.0, ours=0.0), replace(reading(300), wall=1.0, ours=0.0)
+    share = 300 / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
+    assert before.foreign_share(after) == pytest.approx(share)
+
+
 def test_aims_about_the_whole_run_are_not_judged_by_a_quick_one() -> None:
     aim = Aim("rate", 1000, True, "rate", full_only=True)
     document = report.as_json([_result([_rate(90)], [], aim)], {}, {}, quick=True)
@@ -223,18 +234,72 @@ def test_a_slow_machine_gets_fewer_rounds_but_not_fewer_than_three() -> None:
     assert budget.Progress((chosen[0], few), time.monotonic() - 400).fitting(1, limit=310).rounds == 2
 
 
+def _told(ours: list[float], theirs: list[float]) -> list[tuple[str, bool]]:
+    """What is said of the rates of rounds: the text, and whether it is called even."""
+    result = _result([_rate(one) for one in ours], [_rate(one) for one in theirs])
+    return [(one.told, one.even) for one in standing.standings(_document(result))]
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "told"),
     [
-        (100.0, 130.0, f"{UVICORN.name} 130 to 100"),
-        (100.0, 101.0, None),  # within the noise
-        (130.0, 100.0, None),
+        ([100], [130], [("1.30 × ours (one round)", False)]),
+        ([100], [101], []),  # within the noise
+        ([130], [100], []),
+        # The machine was three times slower in one round, for both: the ratios do not see it.
+        ([100, 300, 310], [110, 360, 341], [("1.10 × ours (1.10–1.20)", False)]),
+        ([100, 300, 310], [110, 150, 341], [("1.10 × ours (0.50–1.10)", True)]),  # one of three is against it
+        ([100, 100, 100], [130, 130, 99], [("1.30 × ours (0.99–1.30)", False)]),  # alike in one is not against it
+        ([100] * 5, [130, 130, 130, 130, 90], [("1.30 × ours (0.90–1.30)", False)]),  # one of five may be chance
+        ([100] * 5, [130, 130, 130, 90, 90], [("1.30 × ours (0.90–1.30)", True)]),
     ],
 )
-def test_a_peer_that_is_ahead_is_named_with_both_figures(ours: float, theirs: float, told: str | None) -> None:
-    text = publish.summary(_document(_result([_rate(ours)], [_rate(theirs)])), picture=False)
-    assert (f"- A row: requests/s: {told}" in text) == bool(told)
-    assert ("No peer was ahead" in text) == (told is None)
+def test_a_peer_is_ahead_when_the_rounds_agree_on_it(
+    ours: list[float], theirs: list[float], told: list[tuple[str, bool]]
+) -> None:
+    assert _told(ours, theirs) == told
+
+
+def test_what_the_readme_says_of_a_peer_ahead_is_the_ratio_of_the_same_rounds() -> None:
+    def text(*theirs: float) -> str:
+        result = _result([_rate(100), _rate(400)], [_rate(one) for one in theirs])
+        return publish.summary(_document(result), picture=False)
+
+    ahead = text(120, 440)
+    assert f"- A row: requests/s: {UVICORN.name} 1.15 × ours (1.10–1.20)" in ahead
+    assert "Even" not in ahead
+    even = text(80, 600)
+    assert "No peer was ahead" in even
+    assert even.index("Even: ") < even.index(f"- A row: requests/s: {UVICORN.name} 1.15 × ours (0.80–1.50)")
+    assert f"{UVICORN.name} " not in text(80, 300).split("Bold: ")[1]
+
+
+def test_a_peer_that_is_surely_ahead_is_named_before_one_that_may_be_more() -> None:
+    servers = (FAIRLEAD, UVICORN, GRANIAN)
+    row = replace(_row(), servers=servers)
+    runs = ([100, 100, 100], [110, 110, 110], [150, 150, 50])
+    samples = {server.name: [_rate(one) for one in rates] for server, rates in zip(servers, runs, strict=True)}
+    (found,) = standing.standings(_document(RowResult(row, dict(samples), foreign=[0.0])))
+    assert (found.peer, found.even) == (UVICORN.name, False)
+
+
+def test_the_best_and_those_even_with_it_stand_out_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "_HEADLINES", (("row", "rate", "Rate"),))
+    samples = [_rate(100), _rate(100), _rate(130)]
+    even, worse = ([_rate(one) for one in rates] for rates in ((99, 120, 90), (90, 90, 90)))
+    assert "| Rate | **100** | **99** |" in publish.summary(_document(_result([*samples], [*even])), picture=False)
+    assert "| Rate | **100** | 90 |" in publish.summary(_document(_result([*samples], [*worse])), picture=False)
+
+
+def test_figures_are_told_where_a_ratio_would_say_nothing() -> None:
+    metrics = (Metric("cpu", "CPU, %", 3),)
+    row = Row("row", "A row", "How.", metrics, (FAIRLEAD, UVICORN), _never_measured)
+    samples: dict[str, list[Sample | None]] = {
+        FAIRLEAD.name: [Sample({"cpu": [0.056]})],
+        UVICORN.name: [Sample({"cpu": [0.0]})],
+    }
+    (found,) = standing.standings(_document(RowResult(row, samples, foreign=[0.0])))
+    assert (found.told, found.even) == ("0.000, ours 0.056", False)
 
 
 def test_sums_are_compared_by_the_round_because_peers_may_have_fewer() -> None:
@@ -242,9 +307,10 @@ def test_sums_are_compared_by_the_round_because_peers_may_have_fewer() -> None:
         return [Sample({"lost": [run]}) for run in runs]
 
     # Fairlead lost 3 in five rounds, the peer 2 in one: the peer is not ahead, though its sum is smaller.
-    assert not standing.ahead(_document(_result(lost(3, 0, 0, 0, 0), lost(2))))
-    (found,) = standing.ahead(_document(_result(lost(3, 0, 0, 0, 0), lost(0))))
-    assert (found.peer, found.metric, found.theirs, found.ours) == (UVICORN.name, "lost", "0", "0.6")
+    assert not standing.standings(_document(_result(lost(3, 0, 0, 0, 0), lost(2))))
+    (found,) = standing.standings(_document(_result(lost(3, 0, 0, 0, 0), lost(0))))
+    assert (found.peer, found.metric, found.told) == (UVICORN.name, "lost", "0, ours 0.6 a round")
+    assert not found.even
 
 
 def test_the_reference_and_neutral_metrics_are_ahead_of_nobody() -> None:
@@ -254,7 +320,7 @@ def test_the_reference_and_neutral_metrics_are_ahead_of_nobody() -> None:
     one = Sample({"rate": [10.0], "requests": [500.0]})
     few = Sample({"rate": [9.0], "requests": [1.0]})
     result = RowResult(row, {"bare": [_rate(1000.0)], FAIRLEAD.name: [one], UVICORN.name: [few]}, foreign=[0.0])
-    assert standing.ahead(_document(result)) == []
+    assert standing.standings(_document(result)) == []
 
 
 def test_the_readme_says_when_the_run_was_quick_or_the_machine_busy() -> None:

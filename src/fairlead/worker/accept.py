@@ -2,7 +2,8 @@
 
 Every worker publishes its load. One whose load is above the smallest by more than a slack takes its reader off for a
 moment and so leaves the connection to another; else it accepts at most two and goes back to its loop, where what it
-accepted gets served before it accepts more.
+accepted gets served before it accepts more. Where connections come and go, a worker that has no more than the others
+accepts up to eight: that costs less for each, and who got too many has too many for milliseconds.
 """
 
 import asyncio
@@ -18,7 +19,11 @@ from fairlead.observability.events import EventLog
 from fairlead.observability.scoreboard import CAPACITY, Column, Scoreboard
 from fairlead.worker.state import WorkerState
 
-_AT_A_TIME = 2
+_AT_ONCE, _AT_ONCE_IN_PASSING = 2, 8
+"""Connections that are accepted in one turn of the loop: of those that stay, and of those that do not."""
+_IN_PASSING = 2
+_MANY = 100
+"""They do not stay when, between two ticks, so many have ended, and so many times those that are open."""
 _SLACK = 2
 _SLACK_SHARE = 8
 """The slack grows by an eighth of the smallest load: with many connections, evenness to the last one costs too much."""
@@ -41,9 +46,17 @@ _HEARTBEATS = Column.HEARTBEAT * CAPACITY
 _USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def may_accept(own: int, smallest: int) -> bool:
-    """Whether a worker of load `own` accepts, when the smallest load of those that accept is `smallest`."""
-    return own <= smallest + _SLACK + smallest // _SLACK_SHARE
+def how_many(own: int, smallest: int, passing: bool) -> int:
+    """How many connections a worker of load `own` accepts in one turn; 0: it leaves them to another. `smallest` is the
+    smallest load of those that accept; `passing`: see `in_passing`."""
+    if own > smallest + _SLACK + smallest // _SLACK_SHARE:
+        return 0
+    return _AT_ONCE_IN_PASSING if passing and own <= smallest else _AT_ONCE
+
+
+def in_passing(ended: int, opened: int) -> bool:
+    """Whether connections do not stay: `ended` have ended since the last tick, `opened` are open."""
+    return ended >= max(_MANY, _IN_PASSING * opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,9 @@ class Acceptor:
         """Slots that nobody waits for, as long as their load is this."""
         self._said_used_up = False
         self._adopting = 0
+        self._passing = False
+        self._ended = 0
+        """Connections that had ended at the last tick."""
 
     def start(self) -> None:
         """Takes part from now on."""
@@ -99,10 +115,14 @@ class Acceptor:
                 pass
 
     def tick(self) -> None:
-        """Finds the highest slot in use, so that looking for the smallest load looks no further; forgives the late."""
+        """Finds the highest slot in use, so that looking for the smallest load looks no further; forgives the late;
+        looks whether connections stay."""
         self._waived.clear()
         workers = self._cells[Column.WORKER * CAPACITY : (Column.WORKER + 1) * CAPACITY]
         self._slots = max(_SLOTS_AT_LEAST, (len(workers.tobytes().rstrip(b"\0")) + 7) // 8)
+        opened = self._state.open
+        ended = self._cells[self._state.accepted_cell] - opened
+        self._passing, self._ended = in_passing(ended - self._ended, opened), ended
 
     def adopting(self) -> bool:
         """Whether connections are accepted and not made yet."""
@@ -122,24 +142,27 @@ class Acceptor:
         self._loop.call_later(seconds, self._resume)
 
     def _readable(self, source: "_Source") -> None:
-        if 0 < self._state.limits.max_connections <= self._state.open:
+        most = self._state.limits.max_connections
+        if 0 < most <= self._state.open:
             self._refuse("the worker has http.max_connections")
             return
-        if not self._my_turn():
+        count = self._my_turn()
+        if not count:
             self._rest(_PAUSE)
             return
-        for _ in range(_AT_A_TIME):
+        for _ in range(min(count, most - self._state.open) if most else count):
             if not self._accept(source):
                 return
 
-    def _my_turn(self) -> bool:
+    def _my_turn(self) -> int:
+        """How many connections to accept now."""
         smallest, slot = self._smallest(monotonic_ns())
-        if may_accept(self._state.open + 1, smallest):
+        if count := how_many(self._state.open + 1, smallest, self._passing):
             self._pauses = 0
-            return True
+            return count
         self._pauses += 1
         if self._pauses <= _PAUSES:
-            return False
+            return 0
         # It does not come for its connection: it is busy, or stuck. Nobody waits for it until it moves.
         self._pauses = 0
         self._waived[slot] = smallest
@@ -168,7 +191,7 @@ class Acceptor:
             return True
         self._said_used_up = False
         self._state.opened()
-        sock = socket.socket(source.family, socket.SOCK_STREAM, source.protocol, fileno=descriptor)
+        sock = source.make_socket(source.family, socket.SOCK_STREAM, source.protocol, descriptor)
         protocol = source.make_protocol()
         protocol.client, protocol.server = source.names(sock, address)
         self._adopting += 1
@@ -203,6 +226,12 @@ class Acceptor:
             self._resume()
 
 
+def _kind(family: socket.AddressFamily) -> type[socket.socket]:
+    """A class of sockets that know what they are. Every loop asks a connection's several times, and `socket.socket` looks
+    the enumeration's member up each time: that is a fifth of what a connection costs."""
+    return type("Accepted", (socket.socket,), {"__slots__": (), "family": family, "type": socket.SOCK_STREAM})
+
+
 class _Source:
     """A listening socket, and what is the same for all of its connections."""
 
@@ -214,6 +243,7 @@ class _Source:
             self.options = {"ssl": door.tls, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": _SHUTDOWN}
         self.descriptor = listener.fileno()
         self.family = listener.family
+        self.make_socket = _kind(listener.family)
         # Named, or else asyncio takes the connection for one without Nagle's algorithm, and leaves it on.
         self.protocol = 0 if self.family == socket.AF_UNIX else socket.IPPROTO_TCP
         name = listener.getsockname()

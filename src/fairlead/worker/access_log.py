@@ -52,41 +52,42 @@ class AccessLog:
         self._size = 0
         self._pending = b""
         self._lost = 0
-        self._second = -1
-        self._stamp = ""
+        self._second = self._milli = -1
+        self._to_second = self._stamp = ""
         self._offset = time.time() - time.monotonic()
         self._write = self._writer()
         self._render = self._json if format == "json" else self._text
 
     def add(self, client: str, method: str, target: bytes, version: str, status: int, began: float, now: float) -> None:
         """One request: `began` and `now` are time.monotonic()."""
-        wall = now + self._offset
-        second = int(wall)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        milli = int((now + self._offset) * 1000)
+        if milli != self._milli:
+            self._take_time(milli)
         text = target.decode("latin-1")
         if len(text) > _LONGEST_TARGET or not is_plain(text):
             text = _shorten(escape(text))
-        line = self._render(int((wall - second) * 1000), client, method, text, version, status, now - began)
+        line = self._render(client, method, text, version, status, now - began)
         self._lines.append(line)
         self._size += len(line)
         if self._size >= _FLUSH_AT:
             self.flush()
 
-    def _text(
-        self, milli: int, client: str, method: str, target: str, version: str, status: int, seconds: float
-    ) -> str:
-        return (
-            f'{self._stamp}.{milli:03d}Z {client} "{method} {target} HTTP/{version}" {status} {seconds * 1000:.1f}ms\n'
-        )
+    def _take_time(self, milli: int) -> None:
+        """The stamp of the lines of this millisecond; a busy worker has many of them."""
+        self._milli = milli
+        second, rest = divmod(milli, 1000)
+        if second != self._second:
+            self._second = second
+            self._to_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        self._stamp = f"{self._to_second}.{rest:03d}Z"
 
-    def _json(
-        self, milli: int, client: str, method: str, target: str, version: str, status: int, seconds: float
-    ) -> str:
+    def _text(self, client: str, method: str, target: str, version: str, status: int, seconds: float) -> str:
+        return f'{self._stamp} {client} "{method} {target} HTTP/{version}" {status} {seconds * 1000:.1f}ms\n'
+
+    def _json(self, client: str, method: str, target: str, version: str, status: int, seconds: float) -> str:
         path = json.dumps(target) if "\\" in target else f'"{target}"'
         return (
-            f'{{"time": "{self._stamp}.{milli:03d}Z", "event": "access", "client": "{client}", "method": "{method}", '
+            f'{{"time": "{self._stamp}", "event": "access", "client": "{client}", "method": "{method}", '
             f'"target": {path}, "http": "{version}", "status": {status}, "seconds": {seconds:.6f}}}\n'
         )
 

@@ -16,6 +16,7 @@ _logger = logging.getLogger("uvicorn.error")
 _UNTIL_CLOSE = -1
 _BODILESS = (204, 304)
 _LAST_CHUNK = b"0\r\n\r\n"
+_LENGTH, _CHUNKED, _CLOSE = Kind.LENGTH, Kind.CHUNKED, Kind.CLOSE  # an enumeration looks its members up slowly
 _JOIN_BELOW = 32 * 1024
 """Bytes of body that are copied behind the head to save a write."""
 
@@ -147,16 +148,16 @@ class Exchange:
         chunked = close = False
         for header in message.get("headers", ()):
             try:
-                line, kind = remembered_line(header) or header_line(header)
+                line, kind, size = remembered_line(header) or header_line(header)
             except TypeError:  # a list is not hashable
-                line, kind = header_line(header)
+                line, kind, size = header_line(header)
             parts.append(line)
             if kind:
-                if kind is Kind.LENGTH:
-                    length = _length(header[1]) if length is None else length
-                elif kind is Kind.CHUNKED:
+                if kind is _LENGTH:
+                    length = size if length is None else length
+                elif kind is _CHUNKED:
                     chunked = True
-                elif kind is Kind.CLOSE:
+                elif kind is _CLOSE:
                     close = True
                 elif self.kind != "stream":
                     self.kind = "stream"
@@ -333,10 +334,3 @@ class Exchange:
             self.answer_instead(503, b"Service Unavailable")
         if self.task is not None:
             self.task.cancel()
-
-
-def _length(value: bytes) -> int:
-    length = int(value)
-    if length < 0:
-        raise RuntimeError("Invalid Content-Length")
-    return length

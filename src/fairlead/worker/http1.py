@@ -292,7 +292,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
         if self.transport.is_closing():
             return
         waiting = self.pipeline.popleft() if self.pipeline else None
-        self.resume_reading()
+        if self.read_paused:
+            self.resume_reading()
         if waiting is not None:
             self._begin(*waiting)
         elif self.broken:

@@ -38,11 +38,11 @@ def plain_answer(status: int, block: bytes, text: bytes, extra: bytes = b"") -> 
     return STATUS_LINES[status] + block + extra + lines % (len(text), text)
 
 
-_lines: dict[tuple[bytes, bytes], tuple[bytes, Kind]] = {}
+_lines: dict[tuple[bytes, bytes], tuple[bytes, Kind, int]] = {}
 
 
-def header_line(header: Sequence[bytes]) -> tuple[bytes, Kind]:
-    """A header as its line and its meaning; RuntimeError when it holds what would break the head.
+def header_line(header: Sequence[bytes]) -> tuple[bytes, Kind, int]:
+    """A header as its line, its meaning and the length that it announces; RuntimeError when it would break the head.
 
     Most responses of an app carry the same few headers: their lines are remembered, so that checking them costs a
     look-up.
@@ -53,7 +53,8 @@ def header_line(header: Sequence[bytes]) -> tuple[bytes, Kind]:
     if _BAD_VALUE.search(value):
         raise RuntimeError("Invalid HTTP header value.")
     name = name.lower()
-    answer = b"%b: %b\r\n" % (name, value), _kind(name, value)
+    kind = _kind(name, value)
+    answer = b"%b: %b\r\n" % (name, value), kind, _size(value) if kind is Kind.LENGTH else 0
     if len(value) <= _LONGEST_CACHED:
         if len(_lines) >= _CACHED_LINES:
             _lines.clear()
@@ -71,6 +72,13 @@ def _kind(name: bytes, value: bytes) -> Kind:
     if name == b"content-type" and value[:17].lower() == b"text/event-stream":
         return Kind.EVENT_STREAM
     return Kind.PLAIN
+
+
+def _size(value: bytes) -> int:
+    size = int(value)
+    if size < 0:
+        raise RuntimeError("Invalid Content-Length")
+    return size
 
 
 remembered_line = _lines.get

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import socket
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.observability.scoreboard import CAPACITY, Column
-from fairlead.worker.accept import _PAUSES, Door, _Source, may_accept
+from fairlead.worker.accept import _PAUSES, Door, _Source, how_many, in_passing
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
@@ -24,12 +25,63 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     [(1, 1, True), (3, 1, True), (4, 1, False), (1, 1 << 62, True), (110, 100, True), (120, 100, False)],
 )
 def test_who_is_ahead_by_more_than_the_slack_leaves_it_to_others(own: int, smallest: int, may: bool) -> None:
-    assert may_accept(own, smallest) is may
+    for passing in (False, True):
+        assert (how_many(own, smallest, passing) > 0) is may
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1))
 def test_there_is_always_somebody_who_may_accept(loads: list[int]) -> None:
-    assert any(may_accept(load, min(loads)) for load in loads)
+    assert any(how_many(load, min(loads), False) for load in loads)
+
+
+@pytest.mark.parametrize(
+    ("ended", "opened", "passing"),
+    [(0, 0, False), (99, 0, False), (100, 0, True), (150, 50, True), (150, 100, False), (5000, 64, True)],
+)
+def test_connections_do_not_stay_when_many_end_beside_those_that_are_open(
+    ended: int, opened: int, passing: bool
+) -> None:
+    assert in_passing(ended, opened) is passing
+
+
+def test_many_are_accepted_at_once_only_of_those_that_do_not_stay_and_by_who_has_no_more_than_others() -> None:
+    assert [how_many(own, 10, passing=True) for own in (9, 10, 11, 14)] == [8, 8, 2, 0]
+    assert [how_many(own, 10, passing=False) for own in (9, 10, 11, 14)] == [2, 2, 2, 0]
+
+
+def queue(bench: Bench, count: int) -> contextlib.ExitStack:
+    """So many connections in the kernel's queue: the loop has had no turn since."""
+    clients = contextlib.ExitStack()
+    for _ in range(count):
+        clients.enter_context(socket.create_connection(bench.address))
+    return clients
+
+
+def test_how_many_are_accepted_in_a_turn_follows_those_that_ended_since_the_last_tick(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with serving(hello, tmp_path) as bench:
+            [source] = bench.acceptor._sources
+            for ended, count in ((0, 2), (1000, 8), (0, 2)):
+                bench.state.cells[bench.state.accepted_cell] += ended
+                bench.acceptor.tick()
+                before = bench.state.open
+                with queue(bench, 12):
+                    bench.acceptor._readable(source)
+                    assert bench.state.open - before == count
+                    await until(lambda before=before: bench.state.open == before + 12)  # type: ignore[misc]
+                await until(lambda: bench.state.open == 0)
+
+    run(whole())
+
+
+def test_no_connection_is_taken_beyond_the_most_however_many_wait(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with serving(hello, tmp_path, max_connections=1) as bench:
+            with queue(bench, 3):
+                await until(lambda: "accept.refused" in bench.log.text)
+                assert bench.state.open == 1
+
+    run(whole())
 
 
 def neighbour(bench: Bench, load: int, beat: int, slot: int = 1) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import select
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,18 @@ def test_a_line_says_who_asked_for_what_and_what_came_of_it(tmp_path: Path) -> N
     log.close()
     line = (tmp_path / "log").read_text()
     assert line.endswith('Z 127.0.0.1:5 "GET /path?x HTTP/1.1" 200 1.2ms\n')
+
+
+def test_each_line_has_the_time_of_its_own_answer_to_the_millisecond(tmp_path: Path) -> None:
+    log = access_log(tmp_path / "log")
+    answered = (10.0005, 10.0009, 10.0505, 11.0505, 61.0505)
+    for now in answered:
+        log.add("-", "GET", b"/", "1.1", 200, 10.0, now)
+    offset = log._offset
+    log.close()
+    stamps = [line.partition(" ")[0] for line in (tmp_path / "log").read_text().splitlines()]
+    told = [datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
+    assert told == [int((now + offset) * 1000) / 1000 for now in answered]
 
 
 def test_json_says_the_same(tmp_path: Path) -> None:

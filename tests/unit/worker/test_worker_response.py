@@ -17,9 +17,21 @@ from fairlead.worker.response import STATUS_LINES, Kind, header_line, remembered
     ],
 )
 def test_a_header_is_known_for_what_it_means(header: tuple[bytes, bytes], kind: Kind) -> None:
-    line, found = header_line(header)
+    line, found, _size = header_line(header)
     assert found is kind
     assert line == header[0].lower() + b": " + header[1] + b"\r\n"
+
+
+def test_a_length_is_remembered_with_its_line() -> None:
+    header = (b"content-length", b"1234")
+    assert header_line(header) == remembered_line(header) == (b"content-length: 1234\r\n", Kind.LENGTH, 1234)
+
+
+@pytest.mark.parametrize("value", [b"-1", b"many", b""])
+def test_a_length_that_is_none_is_refused_however_often(value: bytes) -> None:
+    for _ in range(2):
+        with pytest.raises((RuntimeError, ValueError)):
+            remembered_line((b"content-length", value)) or header_line((b"content-length", value))
 
 
 @pytest.mark.parametrize("name", [b"a b", b"a:b", b"a\r\nb", b"a\x00", b"a\x7f", b"(a)"])
