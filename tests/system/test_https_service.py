@@ -254,3 +254,13 @@ def test_upgrade_of_the_supervisor_goes_on_looking_after_certificates(service: H
     assert service.command("certs", "renew", "--force").returncode == 0
     service.obtained(mark)
     service.wait_until(lambda: service.serial("a.test") != before, "the workers took it")
+
+
+def test_hook_under_way_is_looked_after_through_an_upgrade(service: HttpsService) -> None:
+    wait = "until test -e go; do sleep 0.05; done; echo 'the hook says no' >&2; exit 3"
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]\nhook = ["sh", "-c", "{wait}"]').run("--workers", "1")
+    service.obtained()
+    assert service.ask("upgrade")["ok"]
+    (service.folder / "go").touch()
+    failed = service.wait_for("certificate.hook_failed")
+    assert "the hook says no" in failed["cause"]

@@ -5,7 +5,7 @@ starts a certificate agent for each `StartAgent`, and gives back its end with `a
 actions. Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fairlead.https import policy
@@ -48,16 +48,23 @@ class Event(Action):
 
 
 class Manager:
-    """The certificates of one plan. `states` is what the store said at the start, by key."""
+    """The certificates of one plan. `states` is what the store said at the start, by key; `under_way`: jobs whose agents
+    another program has started, and whose ends will come here."""
 
     def __init__(
-        self, https: HttpsPlan, states: Mapping[str, CertificateState], identity: tuple[int, ...] = ()
+        self,
+        https: HttpsPlan,
+        states: Mapping[str, CertificateState],
+        identity: tuple[int, ...] = (),
+        under_way: Iterable[Job] = (),
     ) -> None:
         self._https = https
         self._identity = identity
         self._plans = {plan.key: plan for plan in https.certificates}
         self._states = {key: states.get(key, CertificateState()) for key in self._plans}
-        self._running: dict[str, Job] = {}
+        self._running: dict[str, Job] = {
+            job.certificate.key: job for job in under_way if job.https == https and job.certificate.key in self._plans
+        }
         self._wanted: dict[str, Job] = {}
         self._told: dict[str, str] = {}
 

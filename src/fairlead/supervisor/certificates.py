@@ -4,11 +4,11 @@ Nothing here blocks: agents and hooks are processes with a deadline, and what a 
 """
 
 import asyncio
-import functools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.errors import FairleadError
@@ -18,7 +18,7 @@ from fairlead.https.model import HookOrder, HttpsPlan, Job, Result, from_json, t
 from fairlead.https.store import Store
 from fairlead.observability.events import EventLog
 from fairlead.plan.model import Plan
-from fairlead.supervisor.job import JobProcess
+from fairlead.supervisor.job import HeldProcess, JobProcess
 from fairlead.supervisor.model import Progress, Reply
 
 _HOOK_TIMEOUT = 60.0
@@ -41,7 +41,7 @@ class Certificates:
         self._https = HttpsPlan()
         self._identity: tuple[int, ...] = ()
         self._manager: Manager | None = None
-        self._children: set[JobProcess] = set()
+        self._children: dict[JobProcess, UnderWay] = {}
         self._waiting: dict[int, _Wait] = {}
         self._unused: frozenset[str] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
@@ -52,8 +52,8 @@ class Certificates:
         if plan.https.certificates:
             _store(plan)
 
-    def serve(self, plan: Plan) -> None:
-        """From now on these certificates: `plan` is the one that serves."""
+    def serve(self, plan: Plan, under_way: Iterable[Job] = ()) -> None:
+        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that agents are at already."""
         identity = _identity(plan)
         if (plan.https, identity) == (self._https, self._identity):
             return
@@ -67,8 +67,24 @@ class Certificates:
             except (FairleadError, OSError) as error:
                 self._log.error("certificate.failed", cause=str(error), effect="no certificate is renewed")
                 return
-            self._manager = Manager(plan.https, states, identity)
+            self._manager = Manager(plan.https, states, identity, under_way)
         self._look()
+
+    def held(self) -> list["HeldJob"]:
+        """The agents and hooks under way, for the program that takes this one's place."""
+        found = ((child.held(), job) for child, job in self._children.items())
+        return [HeldJob(process, job.agent, job.hook, job.results[-1:]) for process, job in found if process]
+
+    def hand_over(self) -> None:
+        """This program ends here: those who wait are told."""
+        self._refuse_waiting("Fairlead is being upgraded; the work goes on, and `fairlead certs` shows how it ends")
+
+    def take_over(self, plan: Plan | None, held: list["HeldJob"]) -> None:
+        """Goes on with the program before's agents and hooks; `plan` is the one that serves, None when none does."""
+        if plan is not None:
+            self.serve(plan, [job.agent for job in held if job.agent])
+        for job in held:
+            self._watch(UnderWay(job.agent, job.hook, job.results), job.process)
 
     def report(self) -> list[dict[str, object]]:
         """What status shows."""
@@ -134,23 +150,32 @@ class Certificates:
                     self._run_hook(name, names, text)
 
     def _start_agent(self, job: Job) -> None:
-        results: list[Result] = []
+        self._watch(UnderWay(agent=job))
+
+    def _watch(self, job: "UnderWay", process: HeldProcess | None = None) -> None:
+        """Looks after a job to its end. `process`: the one that is at it already."""
         manager = self._manager
-        line = functools.partial(self._agent_said, job, results)
+
+        def line(text: str) -> None:
+            if job.agent:
+                self._agent_said(job.agent, job.results, text)
 
         def done(errors: str) -> None:
-            self._children.discard(child)
+            self._children.pop(child, None)
+            if job.agent is None:
+                if errors:
+                    self._log.error("certificate.hook_failed", cause=errors)
+                return
             if errors:
-                self._log.warning("certificate.agent", key=job.certificate.key, text=errors)
+                self._log.warning("certificate.agent", key=job.agent.certificate.key, text=errors)
             if manager is not None and manager is self._manager:
-                result = results[-1] if results else None
-                self._act(manager.agent_ended(job, result, time.time()))
-                self._answer_waiting(job, result)
+                result = job.results[-1] if job.results else None
+                self._act(manager.agent_ended(job.agent, result, time.time()))
+                self._answer_waiting(job.agent, result)
                 self._look()
 
-        deadline = self._https.timeout + _GRACE
-        child = JobProcess("fairlead.https.agent", to_json(job), deadline, line, done)
-        self._children.add(child)
+        child = JobProcess(process, line, done) if process else JobProcess.start(*job.order(), line, done)
+        self._children[child] = job
 
     def _agent_said(self, job: Job, results: list[Result], line: str) -> None:
         try:
@@ -168,15 +193,7 @@ class Certificates:
     def _run_hook(self, event: str, names: tuple[str, ...], text: str) -> None:
         if not self._https.hook:
             return
-        order = HookOrder(event, names, text, self._https.hook, _HOOK_TIMEOUT, self._identity)
-
-        def done(errors: str) -> None:
-            self._children.discard(child)
-            if errors:
-                self._log.error("certificate.hook_failed", cause=errors)
-
-        child = JobProcess("fairlead.https.hook", to_json(order), _HOOK_TIMEOUT + _GRACE, lambda _line: None, done)
-        self._children.add(child)
+        self._watch(UnderWay(hook=HookOrder(event, names, text, self._https.hook, _HOOK_TIMEOUT, self._identity)))
 
     # those who wait
 
@@ -202,6 +219,31 @@ class Certificates:
                 "certificate.unused", keys=sorted(new), effect="the configuration does not name them: left alone"
             )
         self._unused |= keys
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What a process is at, for an agent or a hook, and the results that it told."""
+
+    agent: Job | None = None
+    hook: HookOrder | None = None
+    results: list[Result] = field(default_factory=list)
+
+    def order(self) -> tuple[str, str, float]:
+        """The module, what it is told, and the seconds it has."""
+        if self.agent is not None:
+            return "fairlead.https.agent", to_json(self.agent), self.agent.https.timeout + _GRACE
+        return "fairlead.https.hook", to_json(self.hook), _HOOK_TIMEOUT + _GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """The same as it goes over to another program, with its process."""
+
+    process: HeldProcess
+    agent: Job | None = None
+    hook: HookOrder | None = None
+    results: list[Result] = field(default_factory=list)
 
 
 class _Wait:

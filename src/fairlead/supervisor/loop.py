@@ -132,6 +132,8 @@ class Supervisor:
         await self._control.take_over(estate.control, estate.client)
         for process, descriptor in estate.channels.items():
             self._add_channel(process, Channel.from_descriptor(descriptor), estate.stacks[process])
+        serving = self._state.serving
+        self._certificates.take_over(self._state.releases[serving].plan if serving is not None else None, estate.jobs)
         succession.take_signals()
         self._reap()
         client = estate.client[0] if estate.client else None
@@ -153,9 +155,11 @@ class Supervisor:
             client=self._control.connection(client),
             environ=self._manager.environment if self._manager else {},
             strangers=sorted(self._strangers),
+            jobs=self._certificates.held(),
         )
 
     def _hand_over(self, client: int | None) -> None:
+        self._certificates.hand_over()
         self._sink.flush()
         try:
             succession.hand_over(self._estate_now(client))
