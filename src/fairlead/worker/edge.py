@@ -19,7 +19,7 @@ App = Callable[..., Any]
 def guard(app: App, plan: Plan) -> App:
     """The app; where plain HTTP reaches it, behind what answers ACME challenges."""
     https = plan.https
-    if not https.certificates or https.http != "serve" or https.challenge != "http-01":
+    if https.http != "serve" or not any(certificate.source == "acme" for certificate in https.certificates):
         return app
     answers = Answers(Store(Path(https.store)), tuple, https.https_port)
 
