@@ -264,3 +264,18 @@ def test_hook_under_way_is_looked_after_through_an_upgrade(service: HttpsService
     (service.folder / "go").touch()
     failed = service.wait_for("certificate.hook_failed")
     assert "the hook says no" in failed["cause"]
+
+
+def test_name_that_is_no_text_is_refused_without_a_word_in_the_log(service: HttpsService) -> None:
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]').run("--workers", "1")
+    service.obtained()
+    sent = ssl.MemoryBIO()
+    hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="strange.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    with socket.create_connection(("127.0.0.1", service.https_port), 10) as sock:
+        sock.sendall(sent.read().replace(b"strange", b"str\xffnge"))
+        assert sock.recv(7)[:6] == b"\x15\x03\x03\x00\x02\x02"  # a fatal alert
+    assert service.serial("a.test")
+    assert service.stop() == 0
+    assert service.logged("raw") == []
