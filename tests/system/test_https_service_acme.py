@@ -285,6 +285,21 @@ def test_revoked_certificate_is_replaced_at_once(service: HttpsService, pebble: 
     assert pebble.status(f"{old:x}") == "Revoked"
 
 
+def test_renewal_that_a_person_asks_for_goes_on_to_the_next_issuer(service: HttpsService, pebble: Pebble) -> None:
+    service.acme(pebble, "turns.example")
+    text = (service.folder / "fairlead.toml").read_text()
+    gone = f'{{ name = "gone", directory_url = "https://localhost:{free_port()}/dir" }}'
+    service.configure(text.replace("issuers = [", f"issuers = [{gone}, "))
+    service.run("--workers", "1")
+    service.obtained()
+    before = service.serial("turns.example")
+    done = service.command("certs", "renew", "--force")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert "turns.example: obtained" in done.stdout
+    service.wait_until(lambda: service.serial("turns.example") != before, "the new one")
+    assert service.certificates()[0]["state"] == "valid"
+
+
 def test_wrong_name_is_refused_with_those_there_are(service: HttpsService, pebble: Pebble) -> None:
     service.acme(pebble, "one.example").run("--workers", "1")
     service.obtained()

@@ -106,12 +106,18 @@ class Manager:
         if result is None or result.outcome == "lost":
             result = self._lost(job, now, result.error if result else "the certificate agent died")
         self._states[key] = result.state
+        if result.outcome == "failed" and job.asked and job.action == "obtain" and self._others_follow(job, result):
+            self._wanted.setdefault(key, job)
         actions: list[Action] = []
         if result.outcome in ("obtained", "unchanged"):
             actions.append(Swap(key))
         if result.outcome in ("obtained", "revoked", "failed"):
             actions.append(Event(result.outcome, key, job.certificate.names, _story(result)))
         return actions + self._alarms(key, now)
+
+    def is_wanted(self, key: str) -> bool:
+        """Whether a job that a person wants is still to begin: its end is the one to tell."""
+        return key in self._wanted
 
     def request(self, action: str, name: str | None, force: bool = False) -> list[str]:
         """Asks for a job (obtain or revoke) for the certificates with `name`, None for all. Returns their keys, empty: none.
@@ -142,6 +148,10 @@ class Manager:
         if 0 < state.ari_check <= now < state.not_after:
             return replace(obtain, action="ari")
         return None
+
+    def _others_follow(self, job: Job, result: Result) -> bool:
+        """Whether there are issuers that have not had their turn since the first failed; as in policy.failed."""
+        return job.certificate.source == "acme" and result.state.failures % max(1, len(self._https.issuers)) > 0
 
     def _lost(self, job: Job, now: float, error: str) -> Result:
         """What the agent wrote before its order, worked out again: the store may have been unwritable."""

@@ -171,7 +171,8 @@ class Certificates:
             if manager is not None and manager is self._manager:
                 result = job.results[-1] if job.results else None
                 self._act(manager.agent_ended(job.agent, result, time.time()))
-                self._answer_waiting(job.agent, result)
+                if not manager.is_wanted(job.agent.certificate.key):
+                    self._answer_waiting(job.agent, result)
                 self._look()
 
         child = JobProcess(process, line, done) if process else JobProcess.start(*job.order(), line, done)
