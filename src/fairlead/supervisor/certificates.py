@@ -14,7 +14,7 @@ from typing import Any
 from fairlead.errors import FairleadError
 from fairlead.https import files
 from fairlead.https.manager import Action, Event, Manager, StartAgent, Swap
-from fairlead.https.model import HookOrder, HttpsPlan, Job, Result, from_json, to_json
+from fairlead.https.model import CertificatePlan, HookOrder, HttpsPlan, Job, Result, from_json, to_json
 from fairlead.https.store import Store
 from fairlead.observability.events import EventLog
 from fairlead.plan.model import Plan
@@ -25,6 +25,8 @@ _HOOK_TIMEOUT = 60.0
 _GRACE = 5.0
 """Seconds beyond the agent's own deadline before it is told to stop."""
 _SOONEST = 0.05
+_AGAIN = 10.0
+"""Seconds until a store that cannot be read is read again."""
 _LEVELS = {"obtained": "info", "revoked": "info", "failed": "error", "expiring": "error", "expired": "error"}
 
 
@@ -45,30 +47,52 @@ class Certificates:
         self._waiting: dict[int, _Wait] = {}
         self._unused: frozenset[str] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
+        self._trouble = ""
+        """Why the store cannot be read: then there is no manager."""
 
     @staticmethod
-    def prepare(plan: Plan) -> None:
-        """Makes and checks the plan's store. FairleadError when it cannot be used."""
+    def prepare(plan: Plan, serves: bool) -> None:
+        """Makes and checks the plan's store, and its certificates there. FairleadError when they cannot be used.
+
+        `serves`: the plan serves already. Then a file that went bad is no reason to leave its processes unreplaced.
+        """
         if plan.https.certificates:
-            _store(plan)
+            store = _store(plan)
+            for one in () if serves else plan.https.certificates:
+                store.check_certificate(one.key)
 
     def serve(self, plan: Plan, under_way: Iterable[Job] = ()) -> None:
-        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that agents are at already."""
-        identity = _identity(plan)
-        if (plan.https, identity) == (self._https, self._identity):
+        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that agents are at already.
+
+        When the store cannot be read, it is tried again, until it can be or another plan serves.
+        """
+        identity, trouble = _identity(plan), self._trouble
+        if (plan.https, identity) == (self._https, self._identity) and not trouble:
             return
-        self._https, self._identity, self._manager = plan.https, identity, None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._https, self._identity, self._manager, self._trouble = plan.https, identity, None, ""
         self._refuse_waiting("the configuration has changed")
         if plan.https.certificates:
             try:
-                store = _store(plan)
-                states = {one.key: store.state(one.key) for one in plan.https.certificates}
-                self._say_unused(set(store.keys()) - set(states))
+                self._begin(plan, under_way)
             except (FairleadError, OSError) as error:
-                self._log.error("certificate.failed", cause=str(error), effect="no certificate is renewed")
+                self._trouble = str(error)
+                if self._trouble != trouble:
+                    self._log.error(
+                        "certificate.failed", cause=str(error), effect="no certificate is renewed until then"
+                    )
+                self._timer = asyncio.get_running_loop().call_later(_AGAIN, self.serve, plan)
                 return
-            self._manager = Manager(plan.https, states, identity, under_way)
+            for one in plan.https.certificates if trouble else ():
+                self._swap(one.key)  # the workers could not read it either
         self._look()
+
+    def _begin(self, plan: Plan, under_way: Iterable[Job]) -> None:
+        store = _store(plan)
+        states = {one.key: store.state(one.key) for one in plan.https.certificates}
+        self._say_unused(set(store.keys()) - set(states))
+        self._manager = Manager(plan.https, states, self._identity, under_way)
 
     def held(self) -> list["HeldJob"]:
         """The agents and hooks under way, for the program that takes this one's place."""
@@ -88,13 +112,16 @@ class Certificates:
 
     def report(self) -> list[dict[str, object]]:
         """What status shows."""
+        if self._manager is None and self._trouble:
+            return [_trouble_of(one, self._trouble) for one in self._https.certificates]
         return self._manager.report(time.time()) if self._manager else []
 
     def ask(self, client: int, action: str, name: str | None, force: bool) -> None:
         """Somebody wants a certificate obtained or revoked; answered when that has come to an end."""
         verb = "renew" if action == "obtain" else action
         if self._manager is None:
-            self._tell(Reply(client, error=f"cannot {verb} a certificate: HTTPS is off, or nothing serves yet"))
+            cause = self._trouble or "HTTPS is off, or nothing serves yet"
+            self._tell(Reply(client, error=f"cannot {verb} a certificate: {cause}"))
             return
         keys = self._manager.request(action, name, force)
         if not keys:
@@ -265,6 +292,12 @@ class _Wait:
         else:
             end = {"names": list(job.certificate.names or result.state.names), "outcome": result.outcome}
             self.ends.append({**end, "not_after": result.state.not_after or None})
+
+
+def _trouble_of(plan: CertificatePlan, trouble: str) -> dict[str, object]:
+    """What status shows of a certificate that nothing is known of."""
+    unknown = {"issuer": "", "not_after": None, "next_attempt": None}
+    return {"names": list(plan.names), "source": plan.source, "state": "failing", "last_error": trouble, **unknown}
 
 
 def _store(plan: Plan) -> Store:
