@@ -20,7 +20,7 @@ def run_job(
 
     async def whole() -> str:
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        job = JobProcess("the_job", text, deadline, lines.append, done.set_result)
+        job = JobProcess.start("the_job", text, deadline, lines.append, done.set_result)
         if act:
             act(job)
         async with asyncio.timeout(20):

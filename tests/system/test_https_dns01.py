@@ -140,7 +140,10 @@ def test_wildcard_by_command(store: Store, pebble: Pebble, named: Named, hook: P
 
 @pytest.mark.parametrize(
     ("script", "cause"),
-    [("echo no such zone >&2; exit 3", "ended with 3: no such zone"), ("sleep 30", "timed out after 0.5 seconds")],
+    [
+        ("echo no such zone >&2; exit 3", "ended with 3: no such zone"),
+        ("sleep 30", "took longer than 0.5 s (https.dns.timeout) and was killed"),
+    ],
 )
 def test_command_that_fails_is_a_failure_with_its_cause(
     store: Store, pebble: Pebble, tmp_path: Path, script: str, cause: str

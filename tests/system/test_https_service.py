@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import ssl
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,54 @@ def test_store_that_others_may_read_stops_the_start(service: HttpsService) -> No
     assert "others may use it (mode 0755); run `chmod 700" in "".join(service.raw)
 
 
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (lambda folder: (folder / "state.json").write_text("junk"), "state.json: Expecting value"),
+        (lambda folder: (folder / "pair.pem").chmod(0o644), "others may use it (mode 0644); run `chmod 600"),
+    ],
+    ids=["state", "pair"],
+)
+def test_certificate_that_cannot_be_used_stops_a_start_and_refuses_a_reload(
+    service: HttpsService, damage: Callable[[Path], None], cause: str
+) -> None:
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]').run("--workers", "1")
+    service.obtained()
+    serial = service.serial("a.test")
+    damage(service.store.pair_path("internal/a.test").parent)
+    answer = service.ask("reload")
+    assert not answer["ok"]
+    assert cause in answer["error"]
+    assert service.serial("a.test") == serial
+    assert service.stop() == 0
+    service.launch(bind=None)
+    assert service.exit_code() == 3
+    assert cause in "".join(service.raw)
+
+
+def test_store_that_goes_bad_is_told_and_looked_at_again(service: HttpsService) -> None:
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]').run("--workers", "1")
+    service.obtained()
+    serial = service.serial("a.test")
+    state = service.store.pair_path("internal/a.test").with_name("state.json")
+    state.write_text("junk")
+    assert service.ask("upgrade")["ok"]
+    cause = f"cannot read {state}: Expecting value"
+    service.wait_until(service.certificates, "certificates in status")
+    (certificate,) = service.certificates()
+    assert (certificate["names"], certificate["state"]) == (["a.test"], "failing")
+    assert certificate["last_error"].startswith(cause)
+    assert service.ask("certs renew")["error"].startswith(f"cannot renew a certificate: {cause}")
+    # Its processes are replaced all the same.
+    victim = service.serving()[0]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    service.wait_until(lambda: service.serving() and service.serving()[0]["pid"] != victim, "a replacement")
+    state.unlink()
+    service.wait_until(lambda: service.certificates()[0]["state"] == "valid", "the state worked out again")
+    service.wait_until(lambda: service.serial("a.test") == serial, "the same certificate")
+    assert len(service.logged("certificate.failed")) == 1
+
+
 def test_hook_is_run_and_its_failure_is_told(service: HttpsService) -> None:
     script = service.folder / "hook"
     script.write_text('#!/bin/sh\necho "$FAIRLEAD_EVENT $FAIRLEAD_NAMES" >> told\necho no >&2\nexit 3\n')
@@ -254,3 +303,28 @@ def test_upgrade_of_the_supervisor_goes_on_looking_after_certificates(service: H
     assert service.command("certs", "renew", "--force").returncode == 0
     service.obtained(mark)
     service.wait_until(lambda: service.serial("a.test") != before, "the workers took it")
+
+
+def test_hook_under_way_is_looked_after_through_an_upgrade(service: HttpsService) -> None:
+    wait = "until test -e go; do sleep 0.05; done; echo 'the hook says no' >&2; exit 3"
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]\nhook = ["sh", "-c", "{wait}"]').run("--workers", "1")
+    service.obtained()
+    assert service.ask("upgrade")["ok"]
+    (service.folder / "go").touch()
+    failed = service.wait_for("certificate.hook_failed")
+    assert "the hook says no" in failed["cause"]
+
+
+def test_name_that_is_no_text_is_refused_without_a_word_in_the_log(service: HttpsService) -> None:
+    service.https(f'{INTERNAL}\ndomains = ["a.test"]').run("--workers", "1")
+    service.obtained()
+    sent = ssl.MemoryBIO()
+    hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="strange.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    with socket.create_connection(("127.0.0.1", service.https_port), 10) as sock:
+        sock.sendall(sent.read().replace(b"strange", b"str\xffnge"))
+        assert sock.recv(7)[:6] == b"\x15\x03\x03\x00\x02\x02"  # a fatal alert
+    assert service.serial("a.test")
+    assert service.stop() == 0
+    assert service.logged("raw") == []

@@ -6,6 +6,7 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,52 @@ def test_restart_in_the_middle_of_an_order_leaves_nothing_behind(
     assert slow_service.serial("middle.example")
 
 
+def test_upgrade_in_the_middle_of_an_order_loses_neither_it_nor_its_end(
+    slow_service: HttpsService, slow_pebble: Pebble
+) -> None:
+    slow_service.acme(slow_pebble, "upgraded.example")
+    orders = slow_pebble.orders()
+    agent = in_the_middle(slow_service)
+    with slow_pebble.stopped():
+        assert slow_service.ask("upgrade")["ok"]
+        assert agent_of(slow_service) == agent
+        # Nobody starts another one beside it.
+        slow_service.wait_until(slow_service.certificates, "certificates in status")
+        assert [certificate["state"] for certificate in slow_service.certificates()] == ["missing"]
+    slow_service.obtained()
+    slow_service.wait_until(lambda: slow_service.serial("upgraded.example"), "handshake")
+    assert slow_service.certificates()[0]["state"] == "valid"
+    assert slow_pebble.orders() == orders + 1
+    assert not slow_service.logged("certificate.failed")
+    assert slow_service.stop() == 0
+    assert not slow_service.logged("stop.left_over")
+
+
+def test_who_waits_for_a_renewal_is_told_of_an_upgrade_and_the_renewal_goes_on(
+    slow_service: HttpsService, slow_pebble: Pebble
+) -> None:
+    slow_service.acme(slow_pebble, "waited.example")
+    in_the_middle(slow_service)
+    slow_service.obtained()
+    mark, before = slow_service.mark(), slow_service.serial("waited.example")
+    with ThreadPoolExecutor() as threads:
+        renewal = threads.submit(slow_service.command, "certs", "renew", "--force")
+        slow_service.wait_until(lambda: list(slow_service.store.root.glob("challenges/*")), "a challenge")
+        with slow_pebble.stopped():
+            assert slow_service.ask("upgrade")["ok"]
+            done = renewal.result(60)
+    assert done.returncode == 1
+    assert (
+        done.stderr.replace("\n", " ")
+        .strip()
+        .endswith(
+            "error: cannot finish: Fairlead is being upgraded; the work goes on, and `fairlead certs` shows how it ends"
+        )
+    )
+    slow_service.obtained(mark)
+    slow_service.wait_until(lambda: slow_service.serial("waited.example") != before, "the workers took it")
+
+
 def test_renewals_under_load_lose_nothing_and_close_nothing(service: HttpsService, pebble: Pebble) -> None:
     service.acme(pebble, "shop.example").run("--workers", "2", "--no-access-log")
     service.obtained()
@@ -236,6 +283,21 @@ def test_revoked_certificate_is_replaced_at_once(service: HttpsService, pebble: 
     service.obtained(mark)
     service.wait_until(lambda: service.serial("revoked.example") != old, "the new one")
     assert pebble.status(f"{old:x}") == "Revoked"
+
+
+def test_renewal_that_a_person_asks_for_goes_on_to_the_next_issuer(service: HttpsService, pebble: Pebble) -> None:
+    service.acme(pebble, "turns.example")
+    text = (service.folder / "fairlead.toml").read_text()
+    gone = f'{{ name = "gone", directory_url = "https://localhost:{free_port()}/dir" }}'
+    service.configure(text.replace("issuers = [", f"issuers = [{gone}, "))
+    service.run("--workers", "1")
+    service.obtained()
+    before = service.serial("turns.example")
+    done = service.command("certs", "renew", "--force")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert "turns.example: obtained" in done.stdout
+    service.wait_until(lambda: service.serial("turns.example") != before, "the new one")
+    assert service.certificates()[0]["state"] == "valid"
 
 
 def test_wrong_name_is_refused_with_those_there_are(service: HttpsService, pebble: Pebble) -> None:

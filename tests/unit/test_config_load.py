@@ -219,6 +219,19 @@ def test_value_without_effect_is_said(folder):
     )
 
 
+def test_value_for_certificates_of_another_kind_is_said(folder):
+    loaded = folder('[https]\nmode = "internal"\nemail = "a@b.test"\ndns = { provider = "command", present = ["x"] }\n')
+    assert loaded.notes == (
+        'https.email (fairlead.toml:3) has no effect: https.mode is not "acme"',
+        'https.dns (fairlead.toml:4) has no effect: https.mode is not "acme"',
+    )
+    loaded = folder('[https]\nleaf_lifetime = "1d"\n[https.hsts]\nmax_age = "365d"\n')
+    assert loaded.notes == (
+        'https.leaf_lifetime (fairlead.toml:2) has no effect: https.mode is not "internal"',
+        "https.hsts (fairlead.toml:3) has no effect: HTTPS is off",
+    )
+
+
 def test_relative_paths_count_from_the_file_and_from_the_working_folder_otherwise(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "work").mkdir()

@@ -3,6 +3,7 @@
 import datetime
 import re
 import signal
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,15 @@ def test_local_certificate_is_issued_and_then_left_alone_until_it_is_due(store: 
     )
     assert run(store, job, now + 50_000).outcome == "unchanged"
     assert run(store, job, now + 60_000).outcome == "obtained"
+
+
+def test_local_authority_signs_for_every_name_that_is_configured_whichever_comes_first(store: Store) -> None:
+    plans = tuple(
+        CertificatePlan("internal", names) for names in (("shop.example.com",), ("example.org", "198.51.100.1"))
+    )
+    https = HttpsPlan(store=str(store.root), certificates=plans)
+    results = [run(store, Job("obtain", plan, https), time.time()) for plan in plans]
+    assert [result.outcome for result in results] == ["obtained", "obtained"]
 
 
 @pytest.mark.parametrize("jump", [-10 * 365 * 86400.0, 365 * 86400.0])
@@ -141,15 +151,18 @@ def test_pair_from_files_is_taken_and_again_when_it_changes(store: Store, https:
             lambda write, _https: write("a.test", not_after=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)),
             "it expired on 2020",
         ),
-        (lambda _write, https: Path(https.certificates[0].key_file).unlink(), r"cannot read .*key.pem: No such file"),
+        (lambda _write, https: Path(https.certificates[0].key_file).unlink(), r"^cannot read .*key.pem: No such file"),
         (
             lambda _write, https: Path(https.certificates[0].certificate_file).write_text("x"),
-            "cannot use the certificate",
+            r"/cert.pem: cannot use the certificate: Unable to load PEM file\. MalformedFraming$",
         ),
-        (lambda _write, https: Path(https.certificates[0].key_file).write_text("x"), "cannot use the private key"),
+        (
+            lambda _write, https: Path(https.certificates[0].key_file).write_text("x"),
+            "/key.pem: cannot use the private key",
+        ),
         (
             lambda _write, https: Path(https.certificates[0].key_file).write_bytes(encrypted_key()),
-            "cannot use the private key: Password was not given",
+            "/key.pem: cannot use the private key: it has a passphrase",
         ),
     ],
     ids=["mismatch", "other-name", "expired", "missing", "no-certificate", "no-key", "passphrase"],
@@ -169,6 +182,22 @@ def test_bad_pair_leaves_the_old_one_and_says_so(
     assert take(store, https).outcome == "unchanged"
     write("a.test")
     assert take(store, https).outcome == "obtained"
+
+
+@pytest.mark.parametrize("first", ["certificate", "key"])
+def test_bundle_of_certificate_and_key_may_be_both_files(
+    store: Store, https: HttpsPlan, write: WritePair, first: str
+) -> None:
+    write("a.test")
+    paths = [Path(https.certificates[0].certificate_file), Path(https.certificates[0].key_file)]
+    parts = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.write_bytes(b"Bag Attributes\n" + b"".join(parts if first == "certificate" else reversed(parts)))
+    assert take(store, https).outcome == "obtained"
+    assert take(store, https).outcome == "unchanged"
+    pair = store.read_pair(https.certificates[0].key) or b""
+    assert pair.count(b"PRIVATE KEY-----") == 2
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(store.pair_path(https.certificates[0].key))
 
 
 def encrypted_key() -> bytes:

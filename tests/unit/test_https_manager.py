@@ -140,6 +140,21 @@ def test_person_who_asks_does_not_wait_for_a_back_off() -> None:
     assert manager.request("obtain", "unknown.test") == []
 
 
+def test_person_who_asks_has_every_issuer_tried_before_it_counts_as_failed() -> None:
+    issuers = (ISSUER, replace(ISSUER, name="two", directory_url="https://two.test/dir"))
+    manager = Manager(replace(plan_of("a.test"), issuers=issuers), {"acme/a.test": valid("a.test")})
+    manager.request("obtain", "a.test", force=True)
+    (job,) = jobs(manager.tick(NOW))
+    once = policy.failed(valid("a.test"), NOW, "no", issuers, ISSUER)
+    manager.agent_ended(job, Result("failed", once, "no"), NOW)
+    assert manager.is_wanted("acme/a.test")
+    assert jobs(manager.tick(NOW)) == [job]
+    assert not manager.is_wanted("acme/a.test")
+    manager.agent_ended(job, Result("failed", policy.failed(once, NOW, "no", issuers, issuers[1]), "no"), NOW)
+    assert not manager.is_wanted("acme/a.test")
+    assert manager.tick(NOW) == []
+
+
 def test_revoked_certificate_is_told_and_renewed_at_once() -> None:
     manager = Manager(plan_of("a.test"), {"acme/a.test": valid("a.test")})
     manager.request("revoke", "a.test")

@@ -65,7 +65,17 @@ def test_files_are_plans_of_their_own() -> None:
         ({"domains": ["a.test"]}, "agree_tos must be true"),
         ({"mode": "acme", "agree_tos": True}, "mode acme needs domains"),
         ({"mode": "files"}, "mode files needs files"),
-        ({"mode": "internal", "domains": ["a.test", "a.test"]}, "names one name twice"),
+        ({"mode": "internal", "domains": ["a.test", "b.test", "A.test."]}, "domains names a.test twice"),
+        ({"mode": "internal", "domains": ["192.0.2.300"]}, "'192.0.2.300' is no name; allowed: example.com"),
+        ({"mode": "internal", "domains": ["*.192.0.2.1"]}, r"'\*.192.0.2.1' is no name"),
+        ({"mode": "internal", "domains": ["fe80::1%eth0"]}, "an address with a zone is this machine's alone"),
+        ({"mode": "internal", "leaf_lifetime": 0}, "greater than or equal to 10"),
+        ({"timeout": 0}, "greater than 0"),
+        ({"hsts": {"preload": True}}, "preload need max_age"),
+        (
+            {"domains": ["a.test", "192.0.2.1"], "agree_tos": True, "http": "off", "dns": DNS},
+            "192.0.2.1: an address has no DNS records, so it needs challenge http-01 and plain HTTP",
+        ),
         ({"domains": ["*.a.test"], "agree_tos": True}, r"'\*.a.test' needs challenge dns-01 and dns"),
         ({"domains": ["a.test"], "agree_tos": True, "challenge": "dns-01"}, "challenge dns-01 needs dns"),
         ({"domains": ["a.test"], "agree_tos": True, "http": "off"}, "http-01 needs plain HTTP"),
@@ -98,7 +108,7 @@ def test_what_cannot_work_is_refused_with_its_cause(values: dict[str, Any], caus
 def test_all_problems_are_said_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
         settings(domains=["*.a.test", "*.a.test"], https_port=80)
-    for cause in ("names one name twice", "are the same", "agree_tos", "dns-01"):
+    for cause in ("domains names *.a.test twice", "are the same", "agree_tos", "dns-01"):
         assert cause in str(caught.value)
 
 

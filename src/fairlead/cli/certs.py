@@ -36,7 +36,7 @@ def list_certificates(
 
         console().print(render_certificates(found))
     else:
-        typer.echo("no certificates: https.domains is not set")
+        typer.echo("no certificates: HTTPS is off, or nothing serves yet")
 
 
 @certs.command()

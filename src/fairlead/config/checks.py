@@ -16,6 +16,11 @@ def _secure(settings: Settings) -> bool:
     return settings.https.resolved_mode != "off"
 
 
+def _without_acme(settings: Settings) -> bool:
+    return settings.https.resolved_mode != "acme"
+
+
+_NO_ACME: Final = 'https.mode is not "acme"'
 _WITHOUT_EFFECT: Final[dict[Key, tuple[Callable[[Settings], bool], str]]] = {
     ("startup", "probe_timeout"): (lambda s: s.startup.probe is None, "startup.probe is not set"),
     ("restarts", "max_requests_jitter"): (lambda s: not s.restarts.max_requests, "restarts.max_requests is not set"),
@@ -27,6 +32,11 @@ _WITHOUT_EFFECT: Final[dict[Key, tuple[Callable[[Settings], bool], str]]] = {
     ("https", "https_port"): (lambda s: not _secure(s), "HTTPS is off"),
     ("https", "http_port"): (lambda s: not _secure(s), "HTTPS is off"),
     ("https", "domains"): (lambda s: not _secure(s), "https.mode is off"),
+    **{("https", name): (_without_acme, _NO_ACME) for name in ("issuers", "email", "agree_tos", "challenge", "dns")},
+    ("https", "leaf_lifetime"): (lambda s: s.https.resolved_mode != "internal", 'https.mode is not "internal"'),
+    ("https", "hsts"): (lambda s: not _secure(s), "HTTPS is off"),
+    ("https", "hook"): (lambda s: not _secure(s), "HTTPS is off"),
+    ("https", "client_certificates"): (lambda s: not _secure(s), "HTTPS is off"),
     ("http", "unix_mode"): (
         lambda s: not any(bind.startswith("unix:") for bind in s.http.bind),
         "no unix socket is in http.bind",

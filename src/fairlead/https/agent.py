@@ -21,7 +21,7 @@ from fairlead.host.processes import signal_when_parent_dies
 from fairlead.https import files, internal_ca, policy
 from fairlead.https.become import become
 from fairlead.https.model import CertificateState, Job, Result, from_json
-from fairlead.https.pairs import PairError, check_pair, make_pair, split_pair
+from fairlead.https.pairs import KeyPairError, PairError, check_pair, make_pair, split_pair, tidy_pair
 from fairlead.https.store import Store
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ class Run:
 
     def _issue(self, state: CertificateState) -> Result:
         try:
+            # All names that are configured: whichever certificate comes first makes the root, and its limits are for good.
+            names = [name for plan in self.https.certificates for name in plan.names]
+            internal_ca.root(self.store, names, self.now())
             pair = internal_ca.issue(self.store, self.plan.names, self.https.leaf_lifetime, self.now())
         except FairleadError as error:
             return self.fail(policy.failed(state, self.now(), str(error)))
@@ -118,13 +121,14 @@ class Run:
         try:
             if loaded.error:
                 raise PairError(loaded.error)
-            pair = make_pair(loaded.key, loaded.chain)
+            pair = tidy_pair(make_pair(loaded.key, loaded.chain))
             described = replace(pair.describe(state), stamp=loaded.stamp)
             # An expired pair is better than none, and than one that expired before it.
             least_bad = state.not_after < described.not_after <= now and state.not_after <= now
             check_pair(pair, self.plan.names, described.not_before if least_bad else now)
         except FairleadError as error:
-            failed = policy.failed(state, now, f"{self.plan.certificate_file}: {error}")
+            file = self.plan.key_file if isinstance(error, KeyPairError) else self.plan.certificate_file
+            failed = policy.failed(state, now, loaded.error or f"{file}: {error}")
             return self.fail(replace(failed, stamp=loaded.stamp, next_attempt=now))
         self.store.write_pair(self.plan.key, pair.pem)
         return self.succeed(described)

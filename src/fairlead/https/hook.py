@@ -4,14 +4,13 @@ The command runs as the app's user, in a process group of its own that does not 
 failed, go to standard error, where the supervisor reads them.
 """
 
-import os
 import signal
 import subprocess
 import sys
 
 from fairlead.host.processes import signal_when_parent_dies
-from fairlead.host.pythonpath import for_programs
 from fairlead.https.become import become
+from fairlead.https.commands import run_command
 from fairlead.https.model import HookOrder, from_json
 
 _LONGEST_OUTPUT = 4000
@@ -22,33 +21,20 @@ def main() -> int:
     order = from_json(HookOrder, sys.stdin.read())
     become(order.identity)
     signal_when_parent_dies(signal.SIGKILL)
-    environment = {
-        **for_programs(os.environ),
+    variables = {
         "FAIRLEAD_EVENT": order.event,
         "FAIRLEAD_NAMES": ",".join(order.names),
         "FAIRLEAD_TEXT": order.text,
     }
     try:
-        process = subprocess.Popen(
-            order.command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        code, output = run_command(order.command, variables, order.timeout)
     except OSError as error:
         return _fail(f"cannot run https.hook {order.command[0]}: {error.strerror}")
-    try:
-        output, _ = process.communicate(timeout=order.timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         return _fail(f"https.hook {order.command[0]} took longer than {order.timeout:g} s and was killed")
-    if process.returncode == 0:
+    if code == 0:
         return 0
-    said = output.decode(errors="replace").strip()[-_LONGEST_OUTPUT:]
-    return _fail(f"https.hook {order.command[0]} ended with code {process.returncode}: {said or 'no output'}")
+    return _fail(f"https.hook {order.command[0]} ended with code {code}: {output[-_LONGEST_OUTPUT:] or 'no output'}")
 
 
 def _fail(text: str) -> int:

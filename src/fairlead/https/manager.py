@@ -5,7 +5,7 @@ starts a certificate agent for each `StartAgent`, and gives back its end with `a
 actions. Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fairlead.https import policy
@@ -48,16 +48,23 @@ class Event(Action):
 
 
 class Manager:
-    """The certificates of one plan. `states` is what the store said at the start, by key."""
+    """The certificates of one plan. `states` is what the store said at the start, by key; `under_way`: jobs whose agents
+    another program has started, and whose ends will come here."""
 
     def __init__(
-        self, https: HttpsPlan, states: Mapping[str, CertificateState], identity: tuple[int, ...] = ()
+        self,
+        https: HttpsPlan,
+        states: Mapping[str, CertificateState],
+        identity: tuple[int, ...] = (),
+        under_way: Iterable[Job] = (),
     ) -> None:
         self._https = https
         self._identity = identity
         self._plans = {plan.key: plan for plan in https.certificates}
         self._states = {key: states.get(key, CertificateState()) for key in self._plans}
-        self._running: dict[str, Job] = {}
+        self._running: dict[str, Job] = {
+            job.certificate.key: job for job in under_way if job.https == https and job.certificate.key in self._plans
+        }
         self._wanted: dict[str, Job] = {}
         self._told: dict[str, str] = {}
 
@@ -99,12 +106,18 @@ class Manager:
         if result is None or result.outcome == "lost":
             result = self._lost(job, now, result.error if result else "the certificate agent died")
         self._states[key] = result.state
+        if result.outcome == "failed" and job.asked and job.action == "obtain" and self._others_follow(job, result):
+            self._wanted.setdefault(key, job)
         actions: list[Action] = []
         if result.outcome in ("obtained", "unchanged"):
             actions.append(Swap(key))
         if result.outcome in ("obtained", "revoked", "failed"):
             actions.append(Event(result.outcome, key, job.certificate.names, _story(result)))
         return actions + self._alarms(key, now)
+
+    def is_wanted(self, key: str) -> bool:
+        """Whether a job that a person wants is still to begin: its end is the one to tell."""
+        return key in self._wanted
 
     def request(self, action: str, name: str | None, force: bool = False) -> list[str]:
         """Asks for a job (obtain or revoke) for the certificates with `name`, None for all. Returns their keys, empty: none.
@@ -135,6 +148,10 @@ class Manager:
         if 0 < state.ari_check <= now < state.not_after:
             return replace(obtain, action="ari")
         return None
+
+    def _others_follow(self, job: Job, result: Result) -> bool:
+        """Whether there are issuers that have not had their turn since the first failed; as in policy.failed."""
+        return job.certificate.source == "acme" and result.state.failures % max(1, len(self._https.issuers)) > 0
 
     def _lost(self, job: Job, now: float, error: str) -> Result:
         """What the agent wrote before its order, worked out again: the store may have been unwritable."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,10 @@ _CLOCK_SKEW = 3600.0
 
 class PairError(FairleadError):
     """A key and a chain that cannot be served."""
+
+
+class KeyPairError(PairError):
+    """It is the key that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,25 @@ def new_key() -> bytes:
     )
 
 
+def tidy_pair(pair: Pair) -> Pair:
+    """The pair without what people's files have beside it: a bundle's other half, parameters, notes."""
+    private = serialization.load_pem_private_key(pair.key, password=None)
+    key = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    chain = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in _parse_chain(pair.chain))
+    return Pair(key, chain, pair.leaf)
+
+
 def make_pair(key: bytes, chain: bytes) -> Pair:
     """The pair of two PEM texts. PairError when one cannot be read or they do not belong together."""
     leaf = _parse_chain(chain)[0]
     try:
         private = serialization.load_pem_private_key(key, password=None)
-    except (ValueError, TypeError) as error:
-        raise PairError(f"cannot use the private key: {error}") from error
+    except TypeError as error:
+        raise KeyPairError("cannot use the private key: it has a passphrase") from error
+    except ValueError as error:
+        raise KeyPairError(f"cannot use the private key: {_cause(error)}") from error
     if _public(private.public_key()) != _public(leaf.public_key()):
         raise PairError("cannot use the certificate: it belongs to another private key")
     return Pair(key, chain, leaf)
@@ -113,7 +130,12 @@ def _parse_chain(chain: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(chain)
     except ValueError as error:
-        raise PairError(f"cannot use the certificate: {error}") from error
+        raise PairError(f"cannot use the certificate: {_cause(error)}") from error
+
+
+def _cause(error: ValueError) -> str:
+    """What the library says, without its advice to programmers."""
+    return re.sub(r" See https\S+ for more details\.", "", str(error)) or "it cannot be read"
 
 
 def _public(key: object) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from fairlead.config_base import FilePath, FolderPath, Seconds, Table, allowed
+from fairlead.config_base import FilePath, FolderPath, Seconds, SomeSeconds, Table, allowed
 from fairlead.https.model import CertificatePlan, DnsPlan, HttpsPlan, Issuer, TlsPlan, is_address
 
 KNOWN_ISSUERS = {
@@ -26,6 +26,8 @@ KNOWN_ISSUERS = {
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 """What mode internal serves when nothing is said."""
 _NEED_EAB = ("zerossl", "google", "google-staging")
+_LEAF_LIFETIME_MIN = 10
+"""Seconds. A certificate is renewed by a process of its own: shorter ones would keep a processor busy with that."""
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
 
@@ -33,13 +35,18 @@ def parse_name(name: str) -> str:
     """A DNS name (lower case, `*.` in front allowed) or an IP address, as certificates spell it."""
     text = name.strip().lower().removesuffix(".")
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         pass
+    else:
+        if getattr(address, "scope_id", None):
+            raise ValueError(f"{name!r} is no name for a certificate: an address with a zone is this machine's alone")
+        return str(address)
     if not text.isascii():
         raise ValueError(f"{name!r} is no name; international names are written in their xn-- form")
     labels = text.removeprefix("*.").split(".")
-    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    # No top-level domain is a number: that is a mistyped address, or a wildcard of one.
+    if len(text) > 253 or labels[-1].isdecimal() or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"{name!r} is no name; allowed: example.com, *.example.com, 192.0.2.1, 2001:db8::1")
     return text
 
@@ -179,6 +186,12 @@ class HstsSettings(Table):
     include_subdomains: bool = Field(False, description="For all names below, too.")
     preload: bool = Field(False, description="Consent to the browsers' built-in list.")
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.max_age and (self.include_subdomains or self.preload):
+            raise ValueError("include_subdomains and preload need max_age: the header is not sent without it")
+        return self
+
     def value(self) -> str:
         """The header's value; empty for none."""
         if not self.max_age:
@@ -230,8 +243,13 @@ class HttpsSettings(Table):
         None, description="How the names are proven. Default: dns-01 when dns is set, else http-01."
     )
     dns: DnsSettings | None = Field(None, description="How DNS-01 sets its records.")
-    timeout: Seconds = Field(300.0, description="How long one attempt to obtain a certificate may take.")
-    leaf_lifetime: Seconds = Field(7 * 86400.0, description="mode internal: how long a certificate is valid.")
+    timeout: SomeSeconds = Field(300.0, description="How long one attempt to obtain a certificate may take.")
+    leaf_lifetime: Seconds = Field(
+        7 * 86400.0,
+        ge=_LEAF_LIFETIME_MIN,
+        json_schema_extra=allowed(f"a duration of at least {_LEAF_LIFETIME_MIN} s, such as 12h or 7d"),
+        description="mode internal: how long a certificate is valid.",
+    )
     store: FolderPath | None = Field(
         None,
         description="The certificate store. Default: https in $STATE_DIRECTORY; else for root in /var/lib/fairlead "
@@ -304,8 +322,8 @@ class HttpsSettings(Table):
             problems.append(f"files are not used with mode {mode}")
         if mode == "files" and self.domains:
             problems.append("domains are not used with mode files; the certificates say their names")
-        if len(set(self.names)) != len(self.names):
-            problems.append("domains names one name twice")
+        if twice := sorted({name for name in self.names if self.names.count(name) > 1}):
+            problems.append(f"domains names {', '.join(twice)} twice")
         if mode != "off" and self.http != "off" and self.ports[0] == self.ports[1]:
             problems.append("http_port and https_port are the same")
         return problems
@@ -333,6 +351,11 @@ class HttpsSettings(Table):
             problems += [f"{name!r} needs challenge dns-01 and dns" for name in wild]
             if self.http == "off":
                 problems.append('challenge http-01 needs plain HTTP; allowed for http: "redirect" or "serve"')
+        elif self.http == "off" and (addresses := [name for name in self.names if is_address(name)]):
+            problems.append(
+                f"{', '.join(addresses)}: an address has no DNS records, so it needs challenge http-01 and plain HTTP; "
+                'allowed for http: "redirect" or "serve"'
+            )
         return problems
 
     @property

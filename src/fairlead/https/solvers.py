@@ -2,13 +2,13 @@
 
 import contextlib
 import logging
-import os
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fairlead.https.acme_client import ChallengeError, Solver
+from fairlead.https.commands import run_command
 from fairlead.https.model import CertificatePlan, DnsPlan, HttpsPlan, is_address
 from fairlead.https.store import Store
 
@@ -77,16 +77,11 @@ class CommandSolver:
 
     def _run(self, command: tuple[str, ...], environment: dict[str, str]) -> None:
         try:
-            done = subprocess.run(
-                command,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self.plan.timeout,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise ChallengeError(f"cannot run {command[0]}: {error}") from error
-        if done.returncode:
-            output = (done.stderr or done.stdout).decode(errors="replace").strip()[-300:]
-            raise ChallengeError(f"cannot set the DNS record: {command[0]} ended with {done.returncode}: {output}")
+            code, output = run_command(command, environment, self.plan.timeout)
+        except OSError as error:
+            raise ChallengeError(f"cannot run {command[0]}: {error.strerror}") from error
+        except subprocess.TimeoutExpired as error:
+            text = f"{command[0]} took longer than {self.plan.timeout:g} s (https.dns.timeout)"
+            raise ChallengeError(f"cannot set the DNS record: {text} and was killed") from error
+        if code:
+            raise ChallengeError(f"cannot set the DNS record: {command[0]} ended with {code}: {output[-300:]}")

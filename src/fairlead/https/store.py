@@ -121,7 +121,15 @@ class Store:
         try:
             return from_json(CertificateState, data.decode())
         except ValueError as error:
-            raise StoreError(f"cannot read {self.root / 'certificates' / key / 'state.json'}: {error}") from error
+            path = self.root / "certificates" / key / "state.json"
+            cause = error.__cause__ or error
+            raise StoreError(f"cannot read {path}: {cause}; without the file it is worked out again") from error
+
+    def check_certificate(self, key: str) -> None:
+        """Raises StoreError when what there is of a certificate cannot be used: its state, or its pair's owner and mode."""
+        self.state(key)
+        with contextlib.suppress(FileNotFoundError):
+            self._check(self.pair_path(key), 0o600)
 
     def write_state(self, key: str, state: CertificateState) -> None:
         """Remembers what is known of a certificate."""

@@ -5,6 +5,7 @@ renewals. Certificates are swapped by putting a fresh context in the place of th
 """
 
 import ssl
+import sys
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -168,6 +169,21 @@ def make_context(tls: TlsPlan, made: type[ssl.SSLContext] = ssl.SSLContext) -> s
         # The chosen context verifies, and the base context decides whether to ask: both need it.
         context.verify_mode = _VERIFY[tls.client_certificates]
     return context
+
+
+def ignore_strange_names() -> None:
+    """Has names that are no ASCII refused without a word.
+
+    Python's ssl reads the name that a client sends before the callback is called; what it raises there nobody can catch,
+    so it is printed, with a traceback, as often as any stranger likes.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def distinguished_name(subject: Iterable[Iterable[tuple[str, str]]]) -> str:

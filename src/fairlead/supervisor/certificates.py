@@ -4,27 +4,29 @@ Nothing here blocks: agents and hooks are processes with a deadline, and what a 
 """
 
 import asyncio
-import functools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.errors import FairleadError
 from fairlead.https import files
 from fairlead.https.manager import Action, Event, Manager, StartAgent, Swap
-from fairlead.https.model import HookOrder, HttpsPlan, Job, Result, from_json, to_json
+from fairlead.https.model import CertificatePlan, HookOrder, HttpsPlan, Job, Result, from_json, to_json
 from fairlead.https.store import Store
 from fairlead.observability.events import EventLog
 from fairlead.plan.model import Plan
-from fairlead.supervisor.job import JobProcess
+from fairlead.supervisor.job import HeldProcess, JobProcess
 from fairlead.supervisor.model import Progress, Reply
 
 _HOOK_TIMEOUT = 60.0
 _GRACE = 5.0
 """Seconds beyond the agent's own deadline before it is told to stop."""
 _SOONEST = 0.05
+_AGAIN = 10.0
+"""Seconds until a store that cannot be read is read again."""
 _LEVELS = {"obtained": "info", "revoked": "info", "failed": "error", "expiring": "error", "expired": "error"}
 
 
@@ -41,44 +43,85 @@ class Certificates:
         self._https = HttpsPlan()
         self._identity: tuple[int, ...] = ()
         self._manager: Manager | None = None
-        self._children: set[JobProcess] = set()
+        self._children: dict[JobProcess, UnderWay] = {}
         self._waiting: dict[int, _Wait] = {}
         self._unused: frozenset[str] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
+        self._trouble = ""
+        """Why the store cannot be read: then there is no manager."""
 
     @staticmethod
-    def prepare(plan: Plan) -> None:
-        """Makes and checks the plan's store. FairleadError when it cannot be used."""
-        if plan.https.certificates:
-            _store(plan)
+    def prepare(plan: Plan, serves: bool) -> None:
+        """Makes and checks the plan's store, and its certificates there. FairleadError when they cannot be used.
 
-    def serve(self, plan: Plan) -> None:
-        """From now on these certificates: `plan` is the one that serves."""
-        identity = _identity(plan)
-        if (plan.https, identity) == (self._https, self._identity):
+        `serves`: the plan serves already. Then a file that went bad is no reason to leave its processes unreplaced.
+        """
+        if plan.https.certificates:
+            store = _store(plan)
+            for one in () if serves else plan.https.certificates:
+                store.check_certificate(one.key)
+
+    def serve(self, plan: Plan, under_way: Iterable[Job] = ()) -> None:
+        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that agents are at already.
+
+        When the store cannot be read, it is tried again, until it can be or another plan serves.
+        """
+        identity, trouble = _identity(plan), self._trouble
+        if (plan.https, identity) == (self._https, self._identity) and not trouble:
             return
-        self._https, self._identity, self._manager = plan.https, identity, None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._https, self._identity, self._manager, self._trouble = plan.https, identity, None, ""
         self._refuse_waiting("the configuration has changed")
         if plan.https.certificates:
             try:
-                store = _store(plan)
-                states = {one.key: store.state(one.key) for one in plan.https.certificates}
-                self._say_unused(set(store.keys()) - set(states))
+                self._begin(plan, under_way)
             except (FairleadError, OSError) as error:
-                self._log.error("certificate.failed", cause=str(error), effect="no certificate is renewed")
+                self._trouble = str(error)
+                if self._trouble != trouble:
+                    self._log.error(
+                        "certificate.failed", cause=str(error), effect="no certificate is renewed until then"
+                    )
+                self._timer = asyncio.get_running_loop().call_later(_AGAIN, self.serve, plan)
                 return
-            self._manager = Manager(plan.https, states, identity)
+            for one in plan.https.certificates if trouble else ():
+                self._swap(one.key)  # the workers could not read it either
         self._look()
+
+    def _begin(self, plan: Plan, under_way: Iterable[Job]) -> None:
+        store = _store(plan)
+        states = {one.key: store.state(one.key) for one in plan.https.certificates}
+        self._say_unused(set(store.keys()) - set(states))
+        self._manager = Manager(plan.https, states, self._identity, under_way)
+
+    def held(self) -> list["HeldJob"]:
+        """The agents and hooks under way, for the program that takes this one's place."""
+        found = ((child.held(), job) for child, job in self._children.items())
+        return [HeldJob(process, job.agent, job.hook, job.results[-1:]) for process, job in found if process]
+
+    def hand_over(self) -> None:
+        """This program ends here: those who wait are told."""
+        self._refuse_waiting("Fairlead is being upgraded; the work goes on, and `fairlead certs` shows how it ends")
+
+    def take_over(self, plan: Plan | None, held: list["HeldJob"]) -> None:
+        """Goes on with the program before's agents and hooks; `plan` is the one that serves, None when none does."""
+        if plan is not None:
+            self.serve(plan, [job.agent for job in held if job.agent])
+        for job in held:
+            self._watch(UnderWay(job.agent, job.hook, job.results), job.process)
 
     def report(self) -> list[dict[str, object]]:
         """What status shows."""
+        if self._manager is None and self._trouble:
+            return [_trouble_of(one, self._trouble) for one in self._https.certificates]
         return self._manager.report(time.time()) if self._manager else []
 
     def ask(self, client: int, action: str, name: str | None, force: bool) -> None:
         """Somebody wants a certificate obtained or revoked; answered when that has come to an end."""
         verb = "renew" if action == "obtain" else action
         if self._manager is None:
-            self._tell(Reply(client, error=f"cannot {verb} a certificate: HTTPS is off, or nothing serves yet"))
+            cause = self._trouble or "HTTPS is off, or nothing serves yet"
+            self._tell(Reply(client, error=f"cannot {verb} a certificate: {cause}"))
             return
         keys = self._manager.request(action, name, force)
         if not keys:
@@ -134,23 +177,33 @@ class Certificates:
                     self._run_hook(name, names, text)
 
     def _start_agent(self, job: Job) -> None:
-        results: list[Result] = []
+        self._watch(UnderWay(agent=job))
+
+    def _watch(self, job: "UnderWay", process: HeldProcess | None = None) -> None:
+        """Looks after a job to its end. `process`: the one that is at it already."""
         manager = self._manager
-        line = functools.partial(self._agent_said, job, results)
+
+        def line(text: str) -> None:
+            if job.agent:
+                self._agent_said(job.agent, job.results, text)
 
         def done(errors: str) -> None:
-            self._children.discard(child)
+            self._children.pop(child, None)
+            if job.agent is None:
+                if errors:
+                    self._log.error("certificate.hook_failed", cause=errors)
+                return
             if errors:
-                self._log.warning("certificate.agent", key=job.certificate.key, text=errors)
+                self._log.warning("certificate.agent", key=job.agent.certificate.key, text=errors)
             if manager is not None and manager is self._manager:
-                result = results[-1] if results else None
-                self._act(manager.agent_ended(job, result, time.time()))
-                self._answer_waiting(job, result)
+                result = job.results[-1] if job.results else None
+                self._act(manager.agent_ended(job.agent, result, time.time()))
+                if not manager.is_wanted(job.agent.certificate.key):
+                    self._answer_waiting(job.agent, result)
                 self._look()
 
-        deadline = self._https.timeout + _GRACE
-        child = JobProcess("fairlead.https.agent", to_json(job), deadline, line, done)
-        self._children.add(child)
+        child = JobProcess(process, line, done) if process else JobProcess.start(*job.order(), line, done)
+        self._children[child] = job
 
     def _agent_said(self, job: Job, results: list[Result], line: str) -> None:
         try:
@@ -168,15 +221,7 @@ class Certificates:
     def _run_hook(self, event: str, names: tuple[str, ...], text: str) -> None:
         if not self._https.hook:
             return
-        order = HookOrder(event, names, text, self._https.hook, _HOOK_TIMEOUT, self._identity)
-
-        def done(errors: str) -> None:
-            self._children.discard(child)
-            if errors:
-                self._log.error("certificate.hook_failed", cause=errors)
-
-        child = JobProcess("fairlead.https.hook", to_json(order), _HOOK_TIMEOUT + _GRACE, lambda _line: None, done)
-        self._children.add(child)
+        self._watch(UnderWay(hook=HookOrder(event, names, text, self._https.hook, _HOOK_TIMEOUT, self._identity)))
 
     # those who wait
 
@@ -204,6 +249,31 @@ class Certificates:
         self._unused |= keys
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What a process is at, for an agent or a hook, and the results that it told."""
+
+    agent: Job | None = None
+    hook: HookOrder | None = None
+    results: list[Result] = field(default_factory=list)
+
+    def order(self) -> tuple[str, str, float]:
+        """The module, what it is told, and the seconds it has."""
+        if self.agent is not None:
+            return "fairlead.https.agent", to_json(self.agent), self.agent.https.timeout + _GRACE
+        return "fairlead.https.hook", to_json(self.hook), _HOOK_TIMEOUT + _GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """The same as it goes over to another program, with its process."""
+
+    process: HeldProcess
+    agent: Job | None = None
+    hook: HookOrder | None = None
+    results: list[Result] = field(default_factory=list)
+
+
 class _Wait:
     """Whom a client waits for, and how those that came to an end did."""
 
@@ -222,6 +292,12 @@ class _Wait:
         else:
             end = {"names": list(job.certificate.names or result.state.names), "outcome": result.outcome}
             self.ends.append({**end, "not_after": result.state.not_after or None})
+
+
+def _trouble_of(plan: CertificatePlan, trouble: str) -> dict[str, object]:
+    """What status shows of a certificate that nothing is known of."""
+    unknown = {"issuer": "", "not_after": None, "next_attempt": None}
+    return {"names": list(plan.names), "source": plan.source, "state": "failing", "last_error": trouble, **unknown}
 
 
 def _store(plan: Plan) -> Store:

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fairlead.host.processes import send_signal
 from fairlead.host.spawn import spawn
@@ -13,39 +15,72 @@ _LONGEST_OUTPUT = 1024 * 1024
 """Bytes that are kept of each output."""
 
 
-class JobProcess:
-    """One run of `python -P -m MODULE` with `text` on its standard input.
+@dataclass(frozen=True, slots=True)
+class HeldProcess:
+    """A process under way, as it goes over to the program that takes this one's place.
 
-    `line` gets every whole line of its standard output; `done` is called once, when it has been reaped or never
-    started, with what it wrote to its standard error. It gets SIGTERM at `deadline` seconds and SIGKILL ten later.
+    `output` and `error` are read; `said` and `errors` have been read and not used yet; at `ends` (time.monotonic())
+    its time is over.
     """
 
-    def __init__(
-        self, module: str, text: str, deadline: float, line: Callable[[str], None], done: Callable[[str], None]
-    ) -> None:
+    pid: int
+    output: int
+    error: int
+    ends: float
+    said: str = ""
+    errors: str = ""
+
+
+class JobProcess:
+    """A process that is `held`: the readers of its outputs, and its deadline.
+
+    `line` gets every whole line of its standard output; `done` is called once, when it has been reaped or never
+    started, with what it wrote to its standard error. It gets SIGTERM when its time is over and SIGKILL ten seconds later.
+    """
+
+    def __init__(self, held: HeldProcess, line: Callable[[str], None], done: Callable[[str], None]) -> None:
         self._line = line
         self._done = done
         self._loop = asyncio.get_running_loop()
-        self._rest = b""
-        self._errors = b""
-        self.pid: int | None = None
-        self._output, output = os.pipe()
-        self._error, error = os.pipe()
-        stdin = os.memfd_create("fairlead-job", os.MFD_CLOEXEC)
-        try:
-            os.write(stdin, text.encode())
-            os.lseek(stdin, 0, os.SEEK_SET)
-            self.pid = spawn([sys.executable, "-P", "-m", module], (), {0: stdin, 1: output, 2: error})
-        except OSError as problem:
-            self._errors = f"cannot start {module}: {problem.strerror}".encode()
-            self._loop.call_soon(self._finish)
-        finally:
-            for descriptor in (stdin, output, error):
-                os.close(descriptor)
+        self._rest = held.said.encode()
+        self._errors = held.errors.encode()
+        self.pid: int | None = held.pid or None
+        self._output, self._error = held.output, held.error
         for descriptor in (self._output, self._error):
             os.set_blocking(descriptor, False)
             self._loop.add_reader(descriptor, self._read, descriptor)
-        self._timer = self._loop.call_later(deadline, self.stop)
+        self._ends = held.ends
+        self._timer = self._loop.call_later(max(0.0, held.ends - time.monotonic()), self.stop)
+        if self.pid is None:
+            self._loop.call_soon(self._finish)
+
+    @classmethod
+    def start(
+        cls, module: str, text: str, deadline: float, line: Callable[[str], None], done: Callable[[str], None]
+    ) -> "JobProcess":
+        """Runs `python -P -m MODULE` with `text` on its standard input, for `deadline` seconds at most."""
+        ours, theirs = os.pipe()
+        our_error, their_error = os.pipe()
+        stdin = os.memfd_create("fairlead-job", os.MFD_CLOEXEC)
+        pid, problem = 0, ""
+        try:
+            os.write(stdin, text.encode())
+            os.lseek(stdin, 0, os.SEEK_SET)
+            pid = spawn([sys.executable, "-P", "-m", module], (), {0: stdin, 1: theirs, 2: their_error})
+        except OSError as error:
+            problem = f"cannot start {module}: {error.strerror}"
+        finally:
+            for descriptor in (stdin, theirs, their_error):
+                os.close(descriptor)
+        held = HeldProcess(pid, ours, our_error, time.monotonic() + deadline, errors=problem)
+        return cls(held, line, done)
+
+    def held(self) -> HeldProcess | None:
+        """What goes over to another program; None when the process has ended. This one goes on unless it is replaced."""
+        if self.pid is None:
+            return None
+        said, errors = (text.decode(errors="replace") for text in (self._rest, self._errors))
+        return HeldProcess(self.pid, self._output, self._error, self._ends, said, errors)
 
     def stop(self) -> None:
         """Asks it to end, and ends it when it does not."""

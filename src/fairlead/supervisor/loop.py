@@ -132,6 +132,7 @@ class Supervisor:
         await self._control.take_over(estate.control, estate.client)
         for process, descriptor in estate.channels.items():
             self._add_channel(process, Channel.from_descriptor(descriptor), estate.stacks[process])
+        self._certificates.take_over(self._serving_plan(), estate.jobs)
         succession.take_signals()
         self._reap()
         client = estate.client[0] if estate.client else None
@@ -153,9 +154,11 @@ class Supervisor:
             client=self._control.connection(client),
             environ=self._manager.environment if self._manager else {},
             strangers=sorted(self._strangers),
+            jobs=self._certificates.held(),
         )
 
     def _hand_over(self, client: int | None) -> None:
+        self._certificates.hand_over()
         self._sink.flush()
         try:
             succession.hand_over(self._estate_now(client))
@@ -344,7 +347,7 @@ class Supervisor:
         try:
             # Whatever is started first, the sockets and the store come before: no step runs for a release that lacks them.
             listening = [sock.fileno() for sock in self._listeners.open(plan)]
-            self._certificates.prepare(plan)
+            self._certificates.prepare(plan, serves=plan is self._serving_plan())
             os.write(plan_file, plan.without_secrets().to_json().encode())
             os.lseek(plan_file, 0, os.SEEK_SET)
             os.chdir(plan.cwd)
@@ -364,6 +367,10 @@ class Supervisor:
             os.close(plan_file)
             if process not in self._stacks:
                 os.close(stacks)
+
+    def _serving_plan(self) -> Plan | None:
+        serving = self._state.serving
+        return None if serving is None else self._state.releases[serving].plan
 
     def _begin_ahead(
         self, process: int, arguments: tuple[str, ...], plan: int, stacks: int, serving: tuple[int, ...]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fairlead.errors import FairleadError
 from fairlead.plan.model import Bind, Plan
 from fairlead.records import dump, load
+from fairlead.supervisor.certificates import HeldJob
 from fairlead.supervisor.inquiry import Inquiry
 from fairlead.supervisor.model import State
 
@@ -54,6 +55,8 @@ class Estate:
     """Variables of the service manager, which were taken out of the environment."""
     strangers: list[int] = field(default_factory=list)
     """Children that were there before the first of these programs: a shell's that became the supervisor."""
+    jobs: list[HeldJob] = field(default_factory=list)
+    """Certificate agents and hooks under way."""
 
     def descriptors(self) -> list[int]:
         """Everything that must stay open."""
@@ -62,6 +65,7 @@ class Estate:
             *(held.descriptor for held in self.listeners),
             *self.channels.values(),
             *self.stacks.values(),
+            *(descriptor for job in self.jobs for descriptor in (job.process.output, job.process.error)),
             *([self.client[1]] if self.client else []),
         ]
 

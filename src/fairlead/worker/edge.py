@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead.https.redirect import Answers, RedirectProtocol
 from fairlead.https.store import Store
+from fairlead.https.tls import ignore_strange_names
 from fairlead.plan.model import Plan
 from fairlead.worker.accept import Door
 from fairlead.worker.context import WorkerContext
@@ -19,7 +20,7 @@ App = Callable[..., Any]
 def guard(app: App, plan: Plan) -> App:
     """The app; where plain HTTP reaches it, behind what answers ACME challenges."""
     https = plan.https
-    if not https.certificates or https.http != "serve" or https.challenge != "http-01":
+    if https.http != "serve" or not any(certificate.source == "acme" for certificate in https.certificates):
         return app
     answers = Answers(Store(Path(https.store)), tuple, https.https_port)
 
@@ -46,6 +47,7 @@ class Edge:
         self._store = Store(Path(self._https.store))
         self._certificates = context.certificates
         if self._certificates is not None:
+            ignore_strange_names()
             state.tls_extension = self._certificates.extension
             state.hsts = self._https.tls.hsts.encode()
         self.load()
