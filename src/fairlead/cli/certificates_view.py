@@ -19,7 +19,8 @@ def render_certificates(certificates: list[dict[str, Any]], now: float | None = 
     now = time.time() if now is None else now
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("certificate", "state", "expires", "renewal", "from"):
-        table.add_column(heading, overflow="fold")
+        # Names may break anywhere where there is no room; a state or a time would be no word any more.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("state", "expires", "renewal"))
     parts: list[RenderableType] = [table]
     for one in certificates:
         names = ", ".join(one["names"]) or "(from files)"
