@@ -126,6 +126,7 @@ class Supervisor:
         self._say_notes(self._plan)
         if unclaimed := self._listeners.unclaimed():
             self._log.warning("listeners.unused", sockets=unclaimed, cause="inherited, and no http.bind names them")
+        self._on_tick()  # what the supervisor itself holds counts from the first worker on
         self._post(model.Started(self._plan))
 
     async def _resume(self, estate: Estate) -> None:

@@ -164,7 +164,7 @@ def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
         return
     match message:
         case Ready(_seconds, held):
-            if problem := memory.first_worker(turn, worker, held):
+            if problem := memory.ready(turn, worker, held):
                 rollout.fail(turn, problem)
                 return
             worker.move("ready")

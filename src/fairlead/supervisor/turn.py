@@ -110,8 +110,9 @@ class Turn:
             self.act(Kill(worker.pid))
 
     def forget_worker(self, worker: Worker) -> None:
-        """Takes a worker that is gone off the books."""
+        """Takes a worker that is gone off the books, and what it held with it."""
         del self.state.workers[worker.id]
+        self.state.memory.usage.private.pop(worker.id, None)
         self.act(Forget(worker.id, worker.slot))
 
     # templates
