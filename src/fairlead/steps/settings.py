@@ -1,5 +1,6 @@
 """Settings of the `[[steps]]` tables."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -7,10 +8,21 @@ from pydantic import AfterValidator, Field, SecretStr
 from fairlead.config_base import Command, SomeSeconds, Table, allowed
 from fairlead.steps.policy import Step
 
+_HOST = r"(?:\[[^\]]*\]|[^\[\]:@/?,]*)(?::\d*)?"
+_ADDRESS = re.compile(rf"(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?]*)?(?:\?.*)?")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
 
 def _check_database(address: SecretStr) -> SecretStr:
-    if not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+    """An address that PostgreSQL would take apart wrongly is refused here: its own complaint may show a part of the password."""
+    scheme, _, rest = address.get_secret_value().partition("://")
+    if scheme not in ("postgresql", "postgres"):
         raise ValueError("allowed: the address of a PostgreSQL database, postgresql://…")
+    if not _ADDRESS.fullmatch(rest) or _BAD_PERCENT.search(rest):
+        raise ValueError(
+            "allowed: postgresql://user:password@host:port/database; @, /, ?, # and % in a password are written %40, %2F, %3F, "
+            "%23 and %25"
+        )
     return address
 
 
