@@ -1,5 +1,6 @@
 """Companions as real processes: programs and functions of the app."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -182,6 +183,11 @@ def test_status_shows_companions(service: Service) -> None:
     assert "sleeper/0" in shown
     assert "sleeper/1" in shown
     assert "running" in shown
+    assert "of its own" in shown
+    report = json.loads(service.command("status", "--json").stdout)
+    parts = [report["memory"]["supervisor_pss"], *(one["pss_bytes"] for one in report["companions"])]
+    assert all(parts)
+    assert report["memory"]["total_pss"] > sum(parts)
 
 
 def test_supervisor_that_is_killed_takes_its_companions_with_it(service: Service) -> None:

@@ -160,6 +160,7 @@ def _companions(report: Report) -> Iterator[Text]:
         style = {"running": "green", "done": "green", "failed": "red"}.get(one["state"], "yellow")
         head = f"{one['name']}/{one['replica']}  pid {_or_dash(one['pid'])}  r{one['release']}  "
         since = f"  for {format_duration(one['age'])}" if one["age"] is not None else ""
+        since += f", {_size(one['uss_bytes'])} of its own" if one.get("uss_bytes") is not None else ""
         deaths = f", {one['deaths_in_a_row']} ended in a row" if one["deaths_in_a_row"] > 1 else ""
         note = f": {one['note']}" if one.get("note") else ""  # a supervisor of before says none
         yield Text.assemble(head, (one["state"], style), f"{since}{deaths}{note}")
