@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from fairlead.config_base import Command, SomeSeconds, Table, allowed
+from fairlead.config_base import Command, SomeSeconds, Table, Variables, allowed
 from fairlead.steps.policy import Step
 
 _HOST = r"(?:\[[^\]]*\]|[^\[\]:@/?,]*)(?::\d*)?"
@@ -40,9 +40,7 @@ class StepSettings(Table):
     run: Command = Field(description='The program and its arguments, such as "alembic upgrade head". No shell.')
     timeout: SomeSeconds = Field(600.0, description="A step that takes longer is stopped, and has failed.")
     retries: int = Field(0, ge=0, le=100, description="How often a step that failed is tried again.")
-    env: dict[str, SecretStr] = Field(
-        {}, description="Variables beside those that Fairlead itself was started with. Never shown."
-    )
+    env: Variables = Field({}, description="Variables beside those that Fairlead itself was started with. Never shown.")
     when: Literal["release", "start"] = Field(
         "release",
         description="release: once for each new state of code and configuration. start: at each start and reload.",
