@@ -11,6 +11,8 @@ def parse_command(value: object) -> tuple[str, ...]:
 
     ValueError when a shell would have done more with it than split it: it would silently mean something else here.
     """
+    if any(isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list | tuple) else [value])):
+        raise ValueError("it has a NUL in it; allowed: any other character")
     if isinstance(value, str):
         return _split(value)
     if isinstance(value, list | tuple) and value and all(isinstance(word, str) and word for word in value):

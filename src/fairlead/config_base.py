@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from fairlead.commands import parse_command
 from fairlead.units import parse_duration, parse_size
@@ -89,3 +89,16 @@ Command = Annotated[
     ),
 ]
 """A program and its arguments; written as a text that is split into words, or as a list of them."""
+
+
+def _check_variables(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"{name!r} is no name of a variable; allowed: any text without = in it")
+        if "\0" in value.get_secret_value():
+            raise ValueError(f"the value of {name} has a NUL in it, which no variable can have")
+    return variables
+
+
+Variables = Annotated[dict[str, SecretStr], AfterValidator(_check_variables)]
+"""Variables of a program. Their values are secret."""

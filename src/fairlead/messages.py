@@ -160,6 +160,11 @@ class Ready(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class CompanionBegins(Message):
+    """All that a companion's function needs is there, and it is called now."""
+
+
+@dataclass(frozen=True, slots=True)
 class WantsRecycle(Message):
     """The worker reached a limit of its own (max_requests) and asks for a successor; it serves on until drained."""
 

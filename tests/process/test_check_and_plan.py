@@ -74,3 +74,14 @@ def test_plan_of_an_app_that_cannot_start_says_why(service: Service) -> None:
     answer = service.command("plan")
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: cannot start the app: import: cannot import main")
+
+
+def test_plan_and_start_agree_that_not_even_one_worker_fits(service: Service) -> None:
+    service.write(APP)
+    service.configure("[memory]\nbudget = '100MB'\n[app]\ntarget = 'main:app'\n")
+    answer = service.command("plan", "--load", "/nothing", "--seconds", "1")
+    assert answer.returncode == 1
+    assert "not even one fits" in answer.stdout
+    assert "requests failed: status 404" in answer.stdout
+    service.launch("--workers", "1")
+    assert service.exit_code() == 3

@@ -1,5 +1,6 @@
 """Companions as real processes: programs and functions of the app."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -87,6 +88,73 @@ def test_reload_replaces_a_program_and_without_overlap_two_never_run_at_once(ser
     assert not (service.folder / "held").exists()
 
 
+def test_program_that_a_shell_runs_ends_with_it_before_the_next_one_begins(service: Service) -> None:
+    inner = "mkdir held || exit 9; trap 'sleep 0.5; rmdir held; exit 0' TERM; echo $$ x >> jobs; while :; do sleep 0.05; done"
+    service.write(inner, "inner")
+    configure(service, 'name = "alone"\n    run = ["sh", "-c", "sh inner; true"]\n    overlap = false')
+    service.start()
+    service.wait_until(lambda: told(service.folder), "it runs")
+    assert service.command("reload").returncode == 0
+    service.wait_until(lambda: len(told(service.folder)) == 2, "the new one runs")
+    assert not service.logged("companion.died")
+    first, second = (int(line[0]) for line in told(service.folder))
+    assert not alive(first)
+    shell = service.status()["companions"][0]["pid"]
+    os.kill(shell, signal.SIGKILL)
+    service.wait_for("companion.died")
+    assert not alive(second)
+
+
+def test_program_that_ignores_the_end_of_its_shell_is_killed_in_time(service: Service) -> None:
+    service.write("trap '' TERM; echo $$ x >> jobs; while :; do sleep 0.05; done", "inner")
+    configure(service, 'name = "deaf"\n    run = ["sh", "-c", "sh inner; true"]\n    stop_timeout = "300ms"')
+    service.start()
+    service.wait_until(lambda: told(service.folder), "it runs")
+    assert service.command("reload").returncode == 0
+    service.wait_for("companion.killed")
+    service.wait_for("companion.left", companion="deaf")
+    assert not alive(int(told(service.folder)[0][0]))
+
+
+def test_upgrade_while_what_a_companion_left_ends_forgets_nothing(service: Service) -> None:
+    service.write("trap '' TERM; echo $$ x >> jobs; while :; do sleep 0.05; done", "inner")
+    configure(
+        service, 'name = "deaf"\n    run = ["sh", "-c", "sh inner; true"]\n    stop_timeout = "5s"\n    overlap = false'
+    )
+    service.start()
+    service.wait_until(lambda: told(service.folder), "it runs")
+    assert service.command("reload").returncode == 0
+    service.wait_until(lambda: not alive(service.status()["companions"][0]["pid"]), "the shell has ended")
+    assert service.command("upgrade").returncode == 0
+    service.wait_for("companion.left", companion="deaf")
+    service.wait_until(lambda: len(told(service.folder)) == 2, "the new one runs")
+    assert not alive(int(told(service.folder)[0][0]))
+
+
+def test_program_has_the_signals_that_it_would_have_from_a_shell(service: Service) -> None:
+    configure(
+        service, 'name = "signals"\n    run = ["sh", "-c", "grep SigIgn /proc/self/status > jobs; exec sleep 600"]'
+    )
+    service.start()
+    service.wait_until(lambda: told(service.folder), "it runs")
+    ignored = int(told(service.folder)[0][1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+
+
+def test_status_shows_a_companion_that_waits_to_be_started_again_and_one_that_failed_for_good(service: Service) -> None:
+    crash = 'name = "crash"\n    run = ["sh", "-c", "test -e crash || exec sleep 600; exit 4"]'
+    never = 'name = "never"\n    run = ["sh", "-c", "until test -e crash; do sleep 0.05; done; exit 9"]\n    restart = "never"'
+    configure(service, crash, never, memory="[restarts]\n    backoff_initial = '60s'\n    backoff_max = '60s'")
+    service.start()
+    service.write("", "crash")
+    os.kill(service.status()["companions"][0]["pid"], signal.SIGKILL)
+    service.wait_until(lambda: {one["state"] for one in service.status()["companions"]} == {"waiting", "failed"}, "so")
+    shown = service.command("status").stdout
+    assert "ended in a row: again in" in shown
+    assert "failed: exit code 9" in shown
+    assert "companion crash (r1): exit code 4" in shown
+
+
 @pytest.mark.parametrize(
     ("run", "cause"),
     [
@@ -115,6 +183,11 @@ def test_status_shows_companions(service: Service) -> None:
     assert "sleeper/0" in shown
     assert "sleeper/1" in shown
     assert "running" in shown
+    assert "of its own" in shown
+    report = json.loads(service.command("status", "--json").stdout)
+    parts = [report["memory"]["supervisor_pss"], *(one["pss_bytes"] for one in report["companions"])]
+    assert all(parts)
+    assert report["memory"]["total_pss"] > sum(parts)
 
 
 def test_supervisor_that_is_killed_takes_its_companions_with_it(service: Service) -> None:

@@ -73,6 +73,23 @@ def test_workers_that_do_not_fit_into_the_budget_are_not_started_and_the_figures
     assert budget["used"] <= 400 * MB
 
 
+def test_many_small_workers_stay_within_the_budget_from_the_first_reading_on(service: Service) -> None:
+    budget = 200 * MB
+    configure(service, f"    [memory]\n    budget = {budget}\n", shared=60 * MB)
+    service.launch("--workers", "60")
+    service.wait_for("memory.full")
+    service.wait_until(lambda: len(service.serving()) > 5, "they serve")
+    readings: list[int] = []
+
+    def exact_account_of_all_was_taken() -> bool:
+        readings.append(service.status()["memory_budget"]["used"])
+        return min(worker["age"] for worker in service.serving()) > 3
+
+    service.wait_until(exact_account_of_all_was_taken, "all have been measured again")
+    assert max(readings) < budget * 1.05
+    assert not service.logged("worker.died")
+
+
 def test_budget_that_the_import_alone_bursts_is_one_clear_error(service: Service) -> None:
     configure(service, "    [memory]\n    budget = '90MB'\n", shared=100 * MB)
     service.launch()

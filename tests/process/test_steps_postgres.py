@@ -118,6 +118,55 @@ def test_step_waits_while_another_host_holds_the_lock_and_goes_on_when_that_host
     assert lines(shop.folder) == 2
 
 
+def test_step_is_stopped_when_its_lock_is_lost_for_another_host_may_start_it(shop: Service, database: str) -> None:
+    shop.configure(f"""
+        [app]
+        target = "main:app"
+        name = "{shop.folder.name}"
+        [[steps]]
+        name = "migrate"
+        run = ["sh", "-c", "echo x >> ran; exec sleep 600"]
+        retries = 3
+        lock = "{database}"
+        """)
+    host = run_on_host(shop, 1)
+    shop.wait_until((shop.folder / "ran").exists, "the step runs")
+    with psycopg.connect(database, autocommit=True) as other:
+        name = f"fairlead steps {shop.folder.name}"
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (name,))
+    said = host.communicate(timeout=60)[1]
+    assert "error: step migrate failed: its lock in PostgreSQL was lost" in said
+    assert lines(shop.folder) == 1  # not tried again
+
+
+def test_role_that_may_not_make_tables_and_has_a_short_patience_uses_what_was_made_for_it(
+    shop: Service, database: str
+) -> None:
+    assert run_on_host(shop, 1).communicate(timeout=60)[0] == "ran migrate\n"
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("CREATE ROLE deployer LOGIN")
+        admin.execute("ALTER ROLE deployer SET statement_timeout = '100ms'")
+        if admin.info.server_version >= 140000:
+            admin.execute("ALTER ROLE deployer SET idle_session_timeout = '100ms'")
+        admin.execute("GRANT SELECT, INSERT, UPDATE ON fairlead_steps TO deployer")
+        config = (shop.folder / "fairlead.toml").read_text()
+        shop.write(config.replace("tester@", "deployer@"), "fairlead.toml")
+        shop.write(APP + "# newest\n")
+        admin.execute("SELECT pg_advisory_lock(%s)", (lock_number(shop.folder.name),))
+        host = run_on_host(shop, 2)
+        shop.wait_until(lambda: waiters(admin) == 1, "it waits for the lock")
+        began = admin.execute("SELECT clock_timestamp()").fetchone()
+        shop.wait_until(
+            lambda: (
+                admin.execute("SELECT clock_timestamp() > %s::timestamptz + interval '300ms'", began).fetchone()
+                == (True,)
+            ),
+            "it has waited for longer than its role's timeout",
+        )
+        admin.execute("SELECT pg_advisory_unlock_all()")
+        assert host.communicate(timeout=60)[0] == "ran migrate\n"
+
+
 def waiters(connection: "psycopg.Connection[tuple[int]]") -> int:
     found = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()
     assert found is not None

@@ -26,6 +26,8 @@ def test_command_is_split_as_a_shell_splits_it_and_a_list_is_taken_as_it_is(writ
         ("a | b", "|"),
         ("a $HOME", "$"),
         ("a `b`", "`"),
+        ("a\0b", "NUL"),
+        (["a", "b\0"], "NUL"),
         ("a 'b", "no closing quotation"),
         ("", "empty"),
         ([], "a list of words"),

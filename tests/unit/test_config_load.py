@@ -299,3 +299,11 @@ def test_port_of_the_platform_is_the_weakest_of_all(folder):
 def test_port_of_the_platform_that_is_put_aside_by_bind_is_said(folder):
     loaded = folder('[http]\nbind = ["unix:/run/a.sock"]\n', PORT="8080")
     assert loaded.notes[0].startswith("http.port (PORT) is not used: fairlead.toml:2 comes before it")
+
+
+def test_mistake_in_a_table_that_could_be_something_else_is_one_error(tmp_path):
+    (tmp_path / "fairlead.toml").write_text("[replication]\nworkers = { min = 0 }\n")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {}, {})
+    [_head, line] = str(caught.value).splitlines()
+    assert "replication.workers.min = 0: allowed: a whole number from 1 to 512" in line

@@ -45,7 +45,13 @@ def test_settings_become_plain_data_with_their_secrets():
         ("[[steps]]\nname = 'a'\nrun = 'a && b'", "the shell's &&"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\nwhen = 'never'", "steps[0].when"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'mysql://x'", "postgresql://"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s@cret@h/d'", "written %40"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s/cret@h/d'", "written %40"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s%cret@h/d'", "written %40"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\n[[steps]]\nname = 'a'\nrun = 'b'", "two are named a"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nenv = {'A=B' = 'cret'}", "no name of a variable; allowed"),
+        ('[[steps]]\nname = "a"\nrun = "a"\nenv = {A = "cret\\u0000"}', "the value of A has a NUL"),
+        ("[[companions]]\nname = 'a'\nrun = 'a'\nenv = {'' = 'cret'}", "no name of a variable; allowed"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\ntimeot = 3", "did you mean timeout"),
     ],
 )
@@ -55,6 +61,13 @@ def test_mistakes_in_steps_are_told(tmp_path, toml, told):
         load(tmp_path, {}, {})
     assert told in str(caught.value)
     assert "fairlead.toml" in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["u:p%40ss@h:5432/d?x=a@b", "[::1]:5432,h2:1/d", "/d?host=/run/postgresql", "u@h"])
+def test_addresses_that_postgresql_knows_are_taken(rest):
+    step = StepSettings.model_validate({"name": "m", "run": "a", "lock": f"postgresql://{rest}"})
+    assert step.plan().lock == f"postgresql://{rest}"
 
 
 def test_there_are_no_steps_by_default():

@@ -92,6 +92,43 @@ def test_fingerprint_changes_with_code_configuration_and_steps_alone(tmp_path):
     assert fingerprint(plan) != changed
 
 
+def test_fingerprint_of_an_app_in_src_counts_the_migrations_beside_it(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "migrations").mkdir()
+    plan = dataclasses.replace(plan_in(tmp_path / "src"), cwd=str(tmp_path))
+    before = fingerprint(plan)
+    (tmp_path / "migrations" / "0001.py").write_text("def upgrade(): ...\n")
+    assert fingerprint(plan) != before
+    link = tmp_path.parent / f"{tmp_path.name}-current"
+    link.symlink_to(tmp_path)
+    assert fingerprint(dataclasses.replace(plan, cwd=str(link))) == fingerprint(plan)
+
+
+@pytest.mark.parametrize("run", [("./migrate", "up"), ("sh", "-c", "cd . && ./migrate>/dev/null"), ("sh", "migrate")])
+def test_fingerprint_counts_the_scripts_that_steps_name(tmp_path, run):
+    (tmp_path / "migrate").write_text("#!/bin/sh\n")
+    plan = dataclasses.replace(plan_in(tmp_path), cwd=str(tmp_path), steps=(Step("a", run),))
+    before = fingerprint(plan)
+    (tmp_path / "migrate").write_text("#!/bin/sh\necho more\n")
+    after = fingerprint(plan)
+    assert after != before
+    (tmp_path / "other").write_text("named by nobody")
+    assert fingerprint(plan) == after
+    (tmp_path / "helper.sh").write_text("called by the script")
+    assert fingerprint(plan) != after
+
+
+def test_fingerprint_counts_no_data_and_no_installed_program_that_a_step_names(tmp_path):
+    run = ("sh", "-c", ".venv/bin/load shop.db > load.log")
+    plan = dataclasses.replace(plan_in(tmp_path), cwd=str(tmp_path), steps=(Step("load", run),))
+    before = fingerprint(plan)
+    (tmp_path / "shop.db").write_bytes(b"SQLite format 3\0")
+    (tmp_path / "load.log").write_text("loaded\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "load").write_text("#!/somewhere/.venv/bin/python\n")
+    assert fingerprint(plan) == before
+
+
 def test_fingerprint_counts_what_the_settings_say_and_not_where_they_are_written(tmp_path):
     step = Step("a", ("a",), env=(("TABLE", "x"),))
     plan = dataclasses.replace(plan_in(tmp_path), steps=(step,))

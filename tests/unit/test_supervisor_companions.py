@@ -9,7 +9,7 @@ from fairlead.plan.model import Plan
 from fairlead.records import dump, load
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
-from fairlead.supervisor import model
+from fairlead.supervisor import machine, model
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 CRON = Companion("cron", ("python", "-m", "cron"), settle_time=1.0)
@@ -114,6 +114,75 @@ def test_reload_whose_companion_exits_at_once_leaves_the_old_release() -> None:
     assert running(host) == [(1, "cron")]
     assert "companion cron ended after 0.0 s: exit code 1" in host.replies()[-1].error
     assert {worker.release for worker in host.workers()} == {1}
+
+
+def test_settle_time_counts_from_the_moment_that_the_program_runs() -> None:
+    host = FakeHost(model.State(target=2), begins=False)
+    host.post(model.Started(plan()))
+    host.wait(5)
+    assert not host.workers()
+    [run] = host.state.companions.values()
+    host.post(model.ChannelOver(run.id))
+    host.wait(0.9, step=0.1)
+    assert not host.workers()
+    host.wait(0.2, step=0.1)
+    assert len(host.workers()) == 2
+
+
+def test_companion_that_never_begins_is_killed_when_an_import_would_be() -> None:
+    host = FakeHost(model.State(target=2), begins=False)
+    the_plan = plan()
+    host.post(model.Started(the_plan))
+    host.wait(the_plan.startup.import_timeout + 1)
+    assert host.exit_code == 3
+    assert "it did not begin in time" in str(host.logged("start.failed")[0]["cause"])
+
+
+@pytest.mark.parametrize("restart", ["never", "on-failure"])
+def test_companion_that_fails_in_its_settle_time_fails_the_change_even_where_it_is_not_started_again(
+    restart: str,
+) -> None:
+    host = start(Companion("once", ("once",), restart=restart))
+    host.kill(next(iter(host.state.companions)), "exit code 9")
+    assert host.exit_code == 3
+    assert "exit code 9" in str(host.logged("start.failed")[0]["cause"])
+
+
+def test_companion_that_is_done_within_its_settle_time_fails_nothing() -> None:
+    host = start(Companion("once", ("once",), restart="never"))
+    process = next(iter(host.state.companions))
+    host.post(model.Exited(host.alive.pop(process), "exit code 0", clean=True))
+    host.wait(2)
+    assert len(host.workers()) == 2
+
+
+def test_restarts_of_a_companion_do_not_pile_up() -> None:
+    host = start()
+    host.wait(2)
+    for _ in range(60):
+        host.kill(next(iter(host.state.companions)))
+        host.wait(9)
+    assert len(host.state.restarts) == 50
+    assert host.state.restarts_total == 60
+
+
+def test_seat_that_waited_when_its_release_was_parked_makes_no_ticks() -> None:
+    host = start()
+    host.wait(2)
+    for _ in range(2):
+        host.kill(next(iter(host.state.companions)))
+    assert running(host) == []  # it has to wait before it is started again
+    reload(host)
+    host.wait(5, step=0.1)
+    assert host.state.releases[1].parked_until is not None
+    assert machine.next_tick(host.state, host.now) > 0.5
+
+
+def test_program_that_has_settled_makes_no_ticks_while_the_workers_get_ready() -> None:
+    host = FakeHost(model.State(target=2), on_start=lambda _: [])
+    host.post(model.Started(plan()))
+    host.wait(5)
+    assert machine.next_tick(host.state, host.now) > 0.5
 
 
 def test_companion_that_is_done_is_left_alone_where_restart_says_so() -> None:

@@ -64,6 +64,20 @@ def test_workers_whose_need_is_unknown_start_one_after_the_other_when_the_import
     assert len(host.workers()) == 4
 
 
+def test_worker_that_is_ready_tells_how_many_more_fit_before_the_next_reading() -> None:
+    the_plan = plan(workers=60, budget=200 * MB)
+    host = FakeHost(
+        model.State(target=60),
+        on_import=lambda _: [Imported("main:app", 0.1, (), 100 * MB)],
+        on_start=lambda _: [Ready(0.1, 10 * MB)],
+    )
+    host.post(model.Tick({}, Usage({}, 10 * MB)))
+    host.post(model.Started(the_plan))
+    assert len(host.workers()) == 9  # 10 MB the supervisor, 100 MB the import: nine times 10 MB are left
+    [told] = host.logged("memory.full")
+    assert (told["workers"], told["a_worker_needs"]) == ("51 more wanted, 0 fit", "10.0 MB")
+
+
 def test_import_larger_than_the_budget_ends_the_start_with_the_figures() -> None:
     host = start(plan(budget=100 * MB), template=120 * MB)
     assert host.exit_code == 3

@@ -39,11 +39,16 @@ def plan(
     estimate = Estimate(measured, usable_memory(), made.memory.budget, usable_cpus(), policy.max or policy.workers)
     if as_json:
         typer.echo(json.dumps(as_data(estimate, carried), indent=2))
-        return
+    else:
+        _print(made.name, estimate, carried)
+    raise typer.Exit(1 if not estimate.fit or (carried and not carried.requests) else 0)
+
+
+def _print(name: str, estimate: "Estimate", carried: "Carried | None") -> None:
     from fairlead.cli.output import console
 
     screen = console()
-    for line in lines(made.name, estimate, carried, min(WIDTH, screen.width - 2)):
+    for line in lines(name, estimate, carried, min(WIDTH, screen.width - 2)):
         screen.print(line)
 
 
@@ -77,12 +82,14 @@ def lines(name: str, estimate: "Estimate", carried: "Carried | None", width: int
 
     measured, budget = estimate.measured, estimate.budget or estimate.usable
     born = "forked from the template" if measured.forks else "started from the disk, for it cannot be forked"
-    why = "as many as are wanted" if estimate.workers == estimate.wanted else "no more fit into the budget"
+    count = f"{estimate.fit} worker{'s fit' if estimate.fit != 1 else ' fits'}"
+    total = format_size(estimate.total(estimate.workers))
+    running = f"workers: {estimate.workers} ({_why(estimate)}; {estimate.cpus:g} CPUs), {total} in all"
     told = [
         f"{name}: imported in {measured.import_seconds:.2f} s; a worker, {born}, is ready after {measured.ready_seconds:.3f} s",
         f"memory: {format_size(estimate.shared)} shared by all, {format_size(measured.private)} more for each worker",
-        f"budget: {format_size(budget)} of {format_size(estimate.usable)}, so {estimate.fit} workers fit",
-        f"workers: {estimate.workers} ({why}; {estimate.cpus:g} CPUs), {format_size(estimate.total(estimate.workers))} in all",
+        f"budget: {format_size(budget)} of {format_size(estimate.usable)}, so {count}",
+        running,
         "",
         f"[{estimate.bar(width)}]",
         "# shared  1 2 3 … each worker's own  . free of the budget  - beyond the budget",
@@ -90,11 +97,24 @@ def lines(name: str, estimate: "Estimate", carried: "Carried | None", width: int
     return told + _load_lines(estimate, carried) if carried else told
 
 
+def _why(estimate: "Estimate") -> str:
+    from fairlead.units import format_size
+
+    if not estimate.fit:
+        return f"not even one fits: allowed is a memory.budget of at least {format_size(estimate.measured.counted)}"
+    return "as many as are wanted" if estimate.workers == estimate.wanted else "no more fit into the budget"
+
+
 def _load_lines(estimate: "Estimate", carried: "Carried") -> list[str]:
     from fairlead.plan.estimate import machine_rate
 
+    if not carried.requests:
+        return [
+            "",
+            f"load: {carried.path}: all {carried.failed} requests failed: {carried.failure}; nothing to estimate from",
+        ]
     whole = machine_rate(carried, estimate.workers, estimate.cpus)
-    failed = f", {carried.failed} failed" if carried.failed else ""
+    failed = f", {carried.failed} failed: {carried.failure}" if carried.failed else ""
     return [
         "",
         f"load: {carried.path}: one worker answered {carried.rate:.0f} requests/s with {carried.cpu:.0%} of a CPU{failed}",

@@ -42,11 +42,11 @@ def read_status(instance: Instance) -> dict[str, Any]:
     """What the supervisor says, and the memory of its processes: None where we may not look."""
     report = ask(instance, "status", silence=DEADLINE)
     readings = {pid: read_memory(pid) for pid in _pids(report)}
-    for worker in report.get("workers", ()):
-        reading = readings.get(worker["pid"])
-        worker["pss_bytes"] = reading.pss if reading else None
-        worker["uss_bytes"] = reading.uss if reading else None
-        worker["rss_bytes"] = reading.rss if reading else None
+    for process in (*report.get("workers", ()), *report.get("companions", ())):
+        reading = readings.get(process["pid"])
+        process["pss_bytes"] = reading.pss if reading else None
+        process["uss_bytes"] = reading.uss if reading else None
+        process["rss_bytes"] = reading.rss if reading else None
     supervisor = readings.get(report["pid"])
     report["memory"] = {
         "supervisor_pss": supervisor.pss if supervisor else None,
@@ -65,5 +65,5 @@ def _plain(found: CgroupMemory | Pressure | None) -> dict[str, Any] | None:
 def _pids(report: dict[str, Any]) -> list[int]:
     """Every process of the instance that the report names."""
     templates = [release.get(kind) for release in report.get("releases", ()) for kind in ("template_pid", "spare_pid")]
-    workers = [worker.get("pid") for worker in report.get("workers", ())]
-    return [pid for pid in (report["pid"], *templates, *workers) if pid]
+    others = [one.get("pid") for kind in ("workers", "companions") for one in report.get(kind, ())]
+    return [pid for pid in (report["pid"], *templates, *others) if pid]

@@ -157,9 +157,13 @@ def _companions(report: Report) -> Iterator[Text]:
     yield Text()
     yield Text("companions:", style="bold")
     for one in companions:
-        style = "green" if one["state"] == "running" else "yellow"
+        style = {"running": "green", "done": "green", "failed": "red"}.get(one["state"], "yellow")
         head = f"{one['name']}/{one['replica']}  pid {_or_dash(one['pid'])}  r{one['release']}  "
-        yield Text.assemble(head, (one["state"], style), f"  for {format_duration(one['age'])}")
+        since = f"  for {format_duration(one['age'])}" if one["age"] is not None else ""
+        since += f", {_size(one['uss_bytes'])} of its own" if one.get("uss_bytes") is not None else ""
+        deaths = f", {one['deaths_in_a_row']} ended in a row" if one["deaths_in_a_row"] > 1 else ""
+        note = f": {one['note']}" if one.get("note") else ""  # a supervisor of before says none
+        yield Text.assemble(head, (one["state"], style), f"{since}{deaths}{note}")
 
 
 def _restarts(report: Report) -> Iterator[Text]:
@@ -170,7 +174,8 @@ def _restarts(report: Report) -> Iterator[Text]:
     yield Text(f"restarts: {report['restarts_total']}, the last ones:", style="bold")
     for restart in reversed(restarts):
         moment = datetime.fromisoformat(restart["time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        yield Text(f"{moment}  worker {restart['worker']} (r{restart['release']}): {restart['reason']}")
+        who = f"companion {name}" if (name := restart.get("companion")) else f"worker {restart['worker']}"
+        yield Text(f"{moment}  {who} (r{restart['release']}): {restart['reason']}")
 
 
 def _or_dash(value: object) -> str:

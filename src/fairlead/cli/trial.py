@@ -62,13 +62,14 @@ class Trial:
             total=int(report["memory"]["total_pss"] or 0),
             private=int(worker["uss_bytes"] or 0),
             forks=report["releases"][0]["mode"] == "fork",
+            counted=int(report["memory_budget"]["used"] or 0),
         )
 
     def load(self, path: str, seconds: float) -> Carried:
         """Drives the worker with as much as it takes."""
         before = self._cpu()
-        requests, failed = asyncio.run(_drive(str(self._folder / "app.sock"), path, seconds))
-        return Carried(path, requests, seconds, (self._cpu() - before) / seconds, failed)
+        requests, failures = asyncio.run(_drive(str(self._folder / "app.sock"), path, seconds))
+        return Carried(path, requests, seconds, (self._cpu() - before) / seconds, failures.count, failures.last)
 
     def _cpu(self) -> float:
         return float(sum(worker["cpu_seconds"] for worker in read_status(self._instance)["workers"]))
@@ -132,15 +133,24 @@ def _bare(plan: Plan, folder: Path) -> Plan:
     )
 
 
-async def _drive(place: str, path: str, seconds: float) -> tuple[int, int]:
-    """(answered with less than 400, others) by some clients that keep their connections and ask without a pause."""
-    until = time.monotonic() + seconds
-    counts = await asyncio.gather(*(_client(place, path, until) for _ in range(_CLIENTS)))
-    return sum(good for good, _ in counts), sum(bad for _, bad in counts)
+@dataclasses.dataclass(slots=True)
+class _Failures:
+    count: int = 0
+    last: str = ""
+
+    def add(self, how: str) -> None:
+        self.count, self.last = self.count + 1, how
 
 
-async def _client(place: str, path: str, until: float) -> tuple[int, int]:
-    good = bad = 0
+async def _drive(place: str, path: str, seconds: float) -> tuple[int, _Failures]:
+    """(how many were answered with less than 400, the others) by clients that keep their connections and ask without a pause."""
+    until, failures = time.monotonic() + seconds, _Failures()
+    answered = await asyncio.gather(*(_client(place, path, until, failures) for _ in range(_CLIENTS)))
+    return sum(answered), failures
+
+
+async def _client(place: str, path: str, until: float, failures: _Failures) -> int:
+    good = 0
     request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
     while time.monotonic() < until:
         reader, writer = await asyncio.open_unix_connection(place)
@@ -148,14 +158,17 @@ async def _client(place: str, path: str, until: float) -> tuple[int, int]:
             while time.monotonic() < until:
                 writer.write(request)
                 status, keep = await _answer(reader)
-                good, bad = (good + 1, bad) if status < 400 else (good, bad + 1)
+                if status < 400:
+                    good += 1
+                else:
+                    failures.add(f"status {status}")
                 if not keep:
                     break
-        except (OSError, ValueError, asyncio.IncompleteReadError):
-            bad += 1
+        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+            failures.add(f"no whole answer ({type(error).__name__})")
         finally:
             writer.close()
-    return good, bad
+    return good
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from fairlead.companions.policy import Companion
-from fairlead.config_base import Command, Seconds, Table, allowed
+from fairlead.config_base import Command, Seconds, Table, Variables, allowed
 
 
 class CompanionSettings(Table):
@@ -21,7 +21,7 @@ class CompanionSettings(Table):
         description="The program and its arguments; or a function of the app, which then shares the app's memory.",
     )
     replicas: int = Field(1, ge=1, le=64, description="How many processes of it run.")
-    env: dict[str, SecretStr] = Field({}, description="Variables beside those of the app. Never shown.")
+    env: Variables = Field({}, description="Variables beside those of the app. Never shown.")
     stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field(
         "TERM", description="The signal that asks it to end."
     )

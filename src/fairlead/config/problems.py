@@ -38,14 +38,19 @@ def merged_problems(data: Mapping[str, Any], origin: Callable[[Key], str], model
 
 def _problems(data: Mapping[str, Any], origin: Callable[[Key], str], model: type[Table], *, whole: bool) -> list[str]:
     lines: dict[Key, str] = {}
+    one_of_several: set[Key] = set()
     try:
         model.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             place, schema = _placed(details, schema_of(model))
+            if len(place) < len(details["loc"]):
+                one_of_several.add(place)
             if whole or details["type"] != "value_error" or leaf_at(place, model):
                 lines.setdefault(place, f"{origin(place)}: {_message(place, schema, details, model)}")
-    return list(lines.values())
+    # What may be a table or something else, and is a table with a mistake in it: the mistake is told, and that alone.
+    inside = {place[:depth] for place in lines for depth in range(1, len(place))}
+    return [line for place, line in lines.items() if place not in one_of_several & inside]
 
 
 def _placed(details: ErrorDetails, schema: Schema) -> tuple[Key, Schema]:

@@ -7,14 +7,24 @@ from pathlib import Path
 from fairlead.host.cgroups import lines, places
 
 
-def usable_cpus(root: Path = Path("/"), affinity: int | None = None) -> float:
-    """CPUs, 1.5 for a quota of one and a half. `root` is where /proc and the cgroup mounts are looked for."""
-    allowed = len(os.sched_getaffinity(0)) if affinity is None else affinity
-    return min([float(allowed), *_quotas(root)])
+def usable_cpus(root: Path = Path("/"), affinity: int | None = None, process: int | None = None) -> float:
+    """CPUs, 1.5 for a quota of one and a half. `root` is where /proc and the cgroup mounts are looked for.
+
+    `process`: what that one may use, as far as it may be looked at; None: this one.
+    """
+    allowed = _affinity(process) if affinity is None else affinity
+    return min([float(allowed), *_quotas(root, process)])
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    for place in places("cpu", root):
+def _affinity(process: int | None) -> int:
+    try:
+        return len(os.sched_getaffinity(process or 0))
+    except OSError:
+        return len(os.sched_getaffinity(0))
+
+
+def _quotas(root: Path, process: int | None) -> Iterator[float]:
+    for place in places("cpu", root, process or "self"):
         quota = _quota_v2(place) or _quota_v1(place)
         if quota is not None:
             yield quota

@@ -31,13 +31,13 @@ _NO_LIMIT = 1 << 60
 """v1 writes a number near 2**63 where there is no limit."""
 
 
-def usable_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process and its children may have: the machine's, or less by the limit of a cgroup, v1 or v2."""
+def usable_memory(root: Path = Path("/"), process: int | str = "self") -> int:
+    """Bytes that a process and its children may have: the machine's, or less by the limit of a cgroup, v1 or v2."""
     total = next(
         (int(line.split()[1]) * 1024 for line in lines(root / "proc/meminfo") if line.startswith("MemTotal:")), 0
     )
     limits = [total] if total else []
-    for place in places("memory", root):
+    for place in places("memory", root, process):
         for name in ("memory.max", "memory.limit_in_bytes"):
             limit = _number(place / name)
             if limit is not None and limit < _NO_LIMIT:

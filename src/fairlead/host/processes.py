@@ -85,6 +85,17 @@ def children() -> dict[int, str]:
     return found
 
 
+def signal_group(group: int, number: int) -> bool:
+    """Sends a signal to all of a process group (0: none); False when nobody is in it. Those of other users do not mind."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def send_signal(pid: int, number: int) -> None:
     """Sends a signal to a child that was not reaped yet (so its pid is its own). A zombie does not mind."""
     try:

@@ -8,6 +8,7 @@ from fairlead.replication.policy import auto_workers
 from fairlead.units import format_duration, format_size
 
 _SOON = 3 * 86400.0
+_CERTIFICATES = 'https = { domains = ["example.com"], agree_tos = true }  # at the top of fairlead.toml'
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -69,9 +70,7 @@ def _https(known: Known) -> Finding:
     if not plan.https.certificates:
         if all(bind.kind != "tcp" or bind.host in _LOOPBACK for bind in plan.binds):
             return Finding("HTTPS", "a proxy in front, if clients are elsewhere", "plain HTTP, on this machine only")
-        return Finding(
-            "HTTPS", "nobody", "plain HTTP for everybody", "certificates", '[https] domains = ["example.com"]'
-        )
+        return Finding("HTTPS", "nobody", "plain HTTP for everybody", "certificates", _CERTIFICATES)
     astray = [name for name, found in known.domains.items() if not known.own_addresses.intersection(found)]
     if astray:
         found = ", ".join(known.domains[astray[0]]) or "nowhere"
@@ -107,10 +106,16 @@ def _certificates(known: Known) -> Finding:
 def _startup(known: Known) -> Finding:
     unit = f"{known.plan.name}.service"
     if known.home == "container":
-        return Finding("Running on startup", "the container's runtime", "PID 1 of a container")
+        first = known.report is None or known.report.get("pid", 1) == 1
+        state = "PID 1 of a container" if first else "in a container, whose first process has to start it"
+        return Finding("Running on startup", "the container's runtime", state)
     if known.home != "systemd":
         return Finding(
-            "Running on startup", "nobody", "this host has no systemd", "something that starts it", "fairlead export"
+            "Running on startup",
+            "nobody",
+            "this host has no systemd",
+            "something that starts it",
+            "fairlead export supervisor",
         )
     if not known.unit_installed:
         return Finding("Running on startup", "nobody", "started by hand", f"the unit {unit}", "fairlead install")
@@ -129,25 +134,54 @@ def _restarts(known: Known) -> Finding:
     policy, report = known.plan.restarts, known.report
     if not policy.hang_timeout:
         return Finding(
-            "Restarts", "Fairlead", "crashes only", "hangs are not noticed", '[restarts] hang_timeout = "30s"'
+            "Restarts",
+            "Fairlead",
+            "crashes only",
+            "hangs are not noticed",
+            _line('hang_timeout = "30s"', "restarts"),
         )
     state = f"crashes at once, hangs after {format_duration(policy.hang_timeout)}"
     if report is None:
         return Finding("Restarts", "Fairlead", f"{state}; not running")
+    if troubles := [trouble for one in report.get("companions", ()) if (trouble := _trouble(known, one))]:
+        return Finding("Restarts", "Fairlead", state, "; ".join(troubles), "fairlead status")
     if report.get("last_failure"):
         return Finding("Restarts", "Fairlead", state, str(report["last_failure"]), "fairlead status")
     return Finding("Restarts", "Fairlead", f"{state}; {report['restarts_total']} since it began")
 
 
+def _trouble(known: Known, companion: dict[str, Any]) -> str:
+    """What is wrong with a companion, if anything is."""
+    name = f"companion {companion['name']}/{companion['replica']}"
+    deaths, age = companion["deaths_in_a_row"], companion["age"]
+    if companion["state"] == "failed":
+        return f"{name} failed and is not started again: {companion['note']}"
+    if deaths > 1 and (age is None or age < known.plan.restarts.quiet_time):
+        return f"{name} ended {deaths} times in a row"
+    return ""
+
+
+def _line(text: str, table: str) -> str:
+    """A line of the configuration, to be copied as it is."""
+    return f"{text}  # in fairlead.toml, [{table}]"
+
+
 def _replication(known: Known) -> Finding:
     policy, cpus = known.plan.replication, auto_workers(known.cpus)
-    most = policy.max or policy.workers
+    wanted = known.report["target_workers"] if known.report and not policy.scales else policy.workers
+    most = policy.max or wanted
     serving = sum(w["state"] == "serving" for w in known.report["workers"]) if known.report else None
-    state = f"{policy.workers} to {most} workers by load" if policy.scales else f"{policy.workers} workers"
-    state += f", {known.cpus:g} CPUs" + ("" if serving is None else f"; {serving} serve")
+    state = f"{policy.workers} to {most} workers by load" if policy.scales else _count(wanted, "worker")
+    state += f", {_count(known.cpus, 'CPU')}" + ("" if serving is None else f"; {serving} serve")
     if most < cpus:
+        scaled = known.report is not None and policy.workers >= cpus and not policy.scales
+        mend = f"fairlead scale {cpus}" if scaled else _line('workers = "auto"', "replication")
         return Finding(
-            "Replication", "Fairlead", state, f"{cpus - most} CPUs stay idle", '[replication] workers = "auto"'
+            "Replication",
+            "Fairlead",
+            state,
+            f"{_count(cpus - most, 'CPU')} {'stays' if cpus - most == 1 else 'stay'} idle",
+            mend,
         )
     if serving is not None and known.report is not None and serving < known.report["target_workers"]:
         return Finding(
@@ -156,14 +190,23 @@ def _replication(known: Known) -> Finding:
     return Finding("Replication", "Fairlead", state)
 
 
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" + ("" if number == 1 else "s")
+
+
 def _memory(known: Known) -> Finding:
     budget, report = known.plan.memory.budget, known.report
     if not budget:
         return Finding(
-            "Memory", "the kernel's killer", "no budget", "a limit before the machine's", '[memory] budget = "80%"'
+            "Memory",
+            "the kernel's killer",
+            "no budget",
+            "a limit before the machine's",
+            _line('budget = "80%"', "memory"),
         )
-    state = f"budget {format_size(budget)} of {format_size(known.usable)}"
     figures = report.get("memory_budget", {}) if report else {}
+    # A running instance may be in a cgroup of its own, with another limit than this command.
+    state = f"budget {format_size(figures.get('budget') or budget)} of {format_size(known.usable)}"
     if not figures.get("used"):
         return Finding("Memory", "Fairlead", f"{state}; `fairlead plan` measures the need")
     state += f", {format_size(figures['used'])} used, {figures['workers_fit']} workers fit"
@@ -173,7 +216,10 @@ def _memory(known: Known) -> Finding:
         )
     if report is not None and figures["workers_fit"] < report["target_workers"]:
         missing = f"{report['target_workers']} workers are wanted, {figures['worker_needs'] / 1e6:.0f} MB each"
-        return Finding("Memory", "Fairlead", state, missing, f"fairlead scale {figures['workers_fit']}")
+        by_hand = f"fairlead scale {figures['workers_fit']}"
+        return Finding(
+            "Memory", "Fairlead", state, missing, "fairlead plan" if known.plan.replication.scales else by_hand
+        )
     return Finding("Memory", "Fairlead", state)
 
 

@@ -2,29 +2,30 @@
 
 from dataclasses import dataclass
 
-from fairlead.memory.policy import fitting
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One start with one worker. `total`: all processes, shared pages once; `private`: the worker's own alone."""
+    """One start with one worker. `total`: all processes, shared pages once; `private`: the worker's own alone; `counted`: what
+    the budget counts of the total, for programs and libraries that are only mapped can be read again from the disk."""
 
     import_seconds: float
     ready_seconds: float
     total: int
     private: int
     forks: bool
+    counted: int
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """One worker under load. `cpu`: CPUs it used meanwhile; `failed`: answers with 400 and above, and none."""
+    """One worker under load. `cpu`: CPUs it used meanwhile; `failed`: answers with 400 and above, and none; `failure`: the last."""
 
     path: str
     requests: int
     seconds: float
     cpu: float
     failed: int
+    failure: str = ""
 
     @property
     def rate(self) -> float:
@@ -55,7 +56,8 @@ class Estimate:
     @property
     def fit(self) -> int:
         """How many workers fit into the budget; without one, into the machine."""
-        return fitting(self.budget or self.usable, self.shared, self.measured.private)
+        left = (self.budget or self.usable) - max(0, self.measured.counted - self.measured.private)
+        return max(0, left // max(self.measured.private, 1))
 
     @property
     def workers(self) -> int:

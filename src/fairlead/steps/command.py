@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Protocol
 
 from fairlead.host.processes import signal_when_parent_dies
 from fairlead.host.pythonpath import for_programs
@@ -15,6 +16,22 @@ from fairlead.plan.model import Identity
 from fairlead.steps.policy import STOP_TIME
 
 _LONGEST_LINE = 8192
+LOCK_LOST = "its lock in PostgreSQL was lost, for the connection broke"
+
+
+class Lock(Protocol):
+    """What a command must hold while it runs. `descriptor`: readable when there is reason to ask whether it `is_lost`."""
+
+    descriptor: int
+
+    def is_lost(self) -> bool:
+        """Whether somebody else may hold it by now."""
+
+
+class _Outcome(Enum):
+    ENDED = auto()
+    TIMED_OUT = auto()
+    LOCK_LOST = auto()
 
 
 def environment(identity: Identity | None, more: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -32,8 +49,12 @@ def run(
     identity: Identity | None,
     timeout: float,
     on_line: Callable[[str], None],
+    lock: Lock | None = None,
 ) -> str | None:
-    """None when it ended with 0, else how it ended. It and what it started in its session are gone afterwards."""
+    """None when it ended with 0, else how it ended. It and what it started in its session are gone afterwards.
+
+    Without its `lock` it is stopped: whoever holds that now may start the same.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -51,12 +72,14 @@ def run(
     assert process.stdout is not None  # noqa: S101
     output = _Lines(process.stdout.fileno(), on_line)
     try:
-        ended = _follow(process.pid, output, time.monotonic() + timeout)
+        outcome = _follow(process.pid, output, time.monotonic() + timeout, lock)
     finally:
         _stop(process)
         output.rest()
         process.stdout.close()
-    if not ended:
+    if outcome == _Outcome.LOCK_LOST:
+        return LOCK_LOST
+    if outcome == _Outcome.TIMED_OUT:
         return f"it took longer than its timeout ({timeout:g} s)"
     return _how(process.returncode)
 
@@ -71,20 +94,22 @@ def _as_user(identity: Identity | None) -> dict[str, Any]:
     return {"user": identity.uid, "group": identity.gid, "extra_groups": list(identity.groups)}
 
 
-def _follow(pid: int, output: "_Lines", until: float) -> bool:
-    """Whether the process ended in time. Its end counts, not its output's: what it left behind may hold that open."""
+def _follow(pid: int, output: "_Lines", until: float, lock: Lock | None) -> _Outcome:
+    """How the wait for the process ended. Its end counts, not its output's: what it left behind may hold that open."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.register(output.descriptor, select.POLLIN)
+        for descriptor in (pidfd, output.descriptor, *([lock.descriptor] if lock else ())):
+            poll.register(descriptor, select.POLLIN)
         while (left := until - time.monotonic()) > 0:
             ready = [descriptor for descriptor, _event in poll.poll(left * 1000)]
             if output.descriptor in ready and not output.read():
                 poll.unregister(output.descriptor)
             if pidfd in ready:
-                return True
-        return False
+                return _Outcome.ENDED
+            if lock and lock.descriptor in ready and lock.is_lost():
+                return _Outcome.LOCK_LOST
+        return _Outcome.TIMED_OUT
     finally:
         os.close(pidfd)
 

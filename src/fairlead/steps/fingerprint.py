@@ -4,15 +4,30 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 
 from fairlead.plan.model import Plan
 
-_CODE = (".py", ".toml", ".ini", ".cfg", ".sql", ".mako", "requirements.txt", "uv.lock", "poetry.lock", "pdm.lock")
+_CODE = (
+    ".py",
+    ".toml",
+    ".ini",
+    ".cfg",
+    ".sql",
+    ".sh",
+    ".mako",
+    "requirements.txt",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+)
 """Endings of files that people write, and not the app while it runs."""
 _RESOLVED = "fairlead.toml"
 """Not read as a file: what of it changes the release is in the plan, as is what flags, variables and files elsewhere say."""
+_WORDS = re.compile(r"""[\s;&|<>()'"=]+""")
+"""What parts the words of a shell's command line."""
 _LARGEST = 4 * 1024 * 1024
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
@@ -21,10 +36,22 @@ def fingerprint(plan: Plan) -> str:
     """The same on every host that has the same code, configuration, packages and steps."""
     digest = hashlib.sha256()
     digest.update(json.dumps(_configuration(plan), sort_keys=True).encode())
-    for path in _code_files(plan.app.dir):
-        digest.update(os.path.relpath(path, plan.app.dir).encode(errors="surrogateescape") + b"\0")
+    place = _place(plan)
+    for path in sorted({*_code_files(place), *_named_files(plan, place)}):
+        digest.update(os.path.relpath(path, place).encode(errors="surrogateescape") + b"\0")
         digest.update(_hash_of(path))
     return digest.hexdigest()[:32]
+
+
+def _place(plan: Plan) -> str:
+    """Where code lies: the folder that steps run in, when it holds the one that the app is imported from (an app in `src` has
+    its migrations beside it); else the latter. The root of all files is no project's folder."""
+    app, cwd = os.path.realpath(plan.app.dir), os.path.realpath(plan.cwd)
+    return cwd if cwd != "/" and _is_below(app, cwd) else app
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path != folder and os.path.commonpath((path, folder)) == folder
 
 
 def _configuration(plan: Plan) -> dict[str, object]:
@@ -47,6 +74,30 @@ def _code_files(folder: str) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if _is_code(place, name))
         yield from (os.path.join(place, name) for name in sorted(files) if _is_source(name))
+
+
+def _named_files(plan: Plan, folder: str) -> Iterator[str]:
+    """The programs in the folder that steps and companions name, such as a script without an ending. No data: that changes."""
+    commands = [step.run for step in plan.steps] + [companion.run for companion in plan.companions]
+    words = {word for command in commands for text in command for word in (text, *_WORDS.split(text)) if word}
+    for word in words:
+        path = os.path.normpath(os.path.join(os.path.realpath(plan.cwd), word))
+        if _is_below(path, folder) and _is_program(path) and _is_ours(path, folder):
+            yield path
+
+
+def _is_ours(path: str, folder: str) -> bool:
+    """Whether no folder on the way is one that is left out."""
+    *places, _name = os.path.relpath(path, folder).split(os.sep)
+    return all(_is_code(os.path.join(folder, *places[:depth]), name) for depth, name in enumerate(places))
+
+
+def _is_program(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return os.access(path, os.X_OK) or file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _is_source(name: str) -> bool:

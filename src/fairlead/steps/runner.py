@@ -49,7 +49,7 @@ def _run_step(plan: Plan, step: Step, release: str, records: Records, log: Event
             return False
         tell(f"step {step.name}: {' '.join(step.run)}")
         begun = time.monotonic()
-        _try(plan, step, log.of(f"step {step.name}"))
+        _try(plan, step, log.of(f"step {step.name}"), shared)
         records.remember(step.name, Ran(release, time.time(), round(time.monotonic() - begun, 3)))
         if shared is not None:
             shared.remember(release)
@@ -65,23 +65,28 @@ def _shared(plan: Plan, step: Step) -> Iterator[database.Shared | None]:
         yield shared
 
 
-def _try(plan: Plan, step: Step, log: EventLog) -> None:
-    """Until it succeeds or has no tries left; StepError then."""
+def _try(plan: Plan, step: Step, log: EventLog, lock: command.Lock | None) -> None:
+    """Until it succeeds, has no tries left or no lock any more; StepError then."""
     variables = command.environment(plan.identity, step.env)
     problem: str | None = None
     for attempt in range(step.retries + 1):
         if attempt:
             time.sleep(pause_before(attempt))
+            if lock is not None and lock.is_lost():
+                problem = command.LOCK_LOST
+                break
         lines: deque[str] = deque(maxlen=LAST_LINES)
         log.info("step.begin", run=" ".join(step.run), attempt=attempt + 1 if step.retries else None)
         begun = time.monotonic()
-        problem = command.run(step.run, variables, plan.identity, step.timeout, partial(_take_line, log, lines))
+        problem = command.run(step.run, variables, plan.identity, step.timeout, partial(_take_line, log, lines), lock)
         if problem is None:
             log.info("step.done", after=time.monotonic() - begun)
             return
-        level = "warning" if attempt < step.retries else "error"
-        log.write(level, "step.failed", {"cause": problem, "after": time.monotonic() - begun})
-    tries = f" (after {step.retries + 1} tries)" if step.retries else ""
+        again = attempt < step.retries and problem != command.LOCK_LOST
+        log.write("warning" if again else "error", "step.failed", {"cause": problem, "after": time.monotonic() - begun})
+        if not again:
+            break
+    tries = f" (after {attempt + 1} tries)" if attempt else ""
     raise StepError(step.name, f"{problem}{tries}", "\n".join(lines))
 
 

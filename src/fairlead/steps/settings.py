@@ -1,16 +1,28 @@
 """Settings of the `[[steps]]` tables."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from fairlead.config_base import Command, SomeSeconds, Table, allowed
+from fairlead.config_base import Command, SomeSeconds, Table, Variables, allowed
 from fairlead.steps.policy import Step
+
+_HOST = r"(?:\[[^\]]*\]|[^\[\]:@/?,]*)(?::\d*)?"
+_ADDRESS = re.compile(rf"(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?]*)?(?:\?.*)?")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def _check_database(address: SecretStr) -> SecretStr:
-    if not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+    """An address that PostgreSQL would take apart wrongly is refused here: its own complaint may show a part of the password."""
+    scheme, _, rest = address.get_secret_value().partition("://")
+    if scheme not in ("postgresql", "postgres"):
         raise ValueError("allowed: the address of a PostgreSQL database, postgresql://…")
+    if not _ADDRESS.fullmatch(rest) or _BAD_PERCENT.search(rest):
+        raise ValueError(
+            "allowed: postgresql://user:password@host:port/database; @, /, ?, # and % in a password are written %40, %2F, %3F, "
+            "%23 and %25"
+        )
     return address
 
 
@@ -28,9 +40,7 @@ class StepSettings(Table):
     run: Command = Field(description='The program and its arguments, such as "alembic upgrade head". No shell.')
     timeout: SomeSeconds = Field(600.0, description="A step that takes longer is stopped, and has failed.")
     retries: int = Field(0, ge=0, le=100, description="How often a step that failed is tried again.")
-    env: dict[str, SecretStr] = Field(
-        {}, description="Variables beside those that Fairlead itself was started with. Never shown."
-    )
+    env: Variables = Field({}, description="Variables beside those that Fairlead itself was started with. Never shown.")
     when: Literal["release", "start"] = Field(
         "release",
         description="release: once for each new state of code and configuration. start: at each start and reload.",

@@ -1,20 +1,23 @@
 """Companions: started when a release's workers are ready, watched like them, replaced with their release."""
 
 from fairlead.companions.policy import Companion
-from fairlead.messages import Failed, Message
+from fairlead.messages import CompanionBegins, Failed, Message
 from fairlead.supervisor.model import (
     CompanionRun,
     Forget,
     ForkCompanion,
     Kill,
+    KillGroup,
     Release,
-    Restart,
     Signal,
     SpawnCompanion,
     State,
     Vacancy,
 )
 from fairlead.supervisor.turn import FORK_DEADLINE, Turn
+
+_JUST = 0.05
+"""Seconds. What was due a moment ago may have come between an event and the question when the next tick is due."""
 
 Seat = tuple[str, int]
 """A companion's name and the number of its replica."""
@@ -28,7 +31,7 @@ def settled(turn: Turn, release: Release) -> bool:
         if seat not in occupied(turn.state, release) and seat not in release.companions_ended:
             start(turn, release, seat, deaths=0)
     runs = [run for run in of(turn.state, release) if run.seat in wanted]
-    return all(run.pid is not None and turn.now >= run.settled_at for run in runs)
+    return all(run.pid is not None and run.settled_at is not None and turn.now >= run.settled_at for run in runs)
 
 
 def staff(turn: Turn) -> None:
@@ -65,18 +68,29 @@ def start(turn: Turn, release: Release, seat: Seat, deaths: int) -> None:
 
 
 def born(turn: Turn, run: CompanionRun, pid: int) -> None:
-    """It runs."""
-    run.pid, run.born, run.deadline = pid, turn.now, None
+    """It is there; how long it may take to begin is bounded as an import is, for a function is imported first."""
+    run.pid, run.born = pid, turn.now
+    limit = turn.state.releases[run.release].plan.startup.import_timeout
+    run.deadline = turn.now + limit if run.began is None and run.end is None else None
     if run.end is not None:
         turn.act(Kill(pid))
         return
     turn.log("info", "companion.started", companion=run.label, pid=pid, release=run.release)
 
 
-def said(run: CompanionRun, message: Message) -> None:
-    """Why it could not begin."""
-    if isinstance(message, Failed):
+def said(turn: Turn, run: CompanionRun, message: Message) -> None:
+    """That it begins, or why it could not."""
+    if isinstance(message, CompanionBegins):
+        began(turn, run)
+    elif isinstance(message, Failed):
         run.failure, run.traceback = f"{message.stage}: {message.cause}", message.traceback
+
+
+def began(turn: Turn, run: CompanionRun) -> None:
+    """It is its program, or calls its function, from now on."""
+    if run.began is None:
+        run.began = turn.now
+        run.deadline = run.deadline if run.end is not None or run.pid is None else None
 
 
 def gone(turn: Turn, run: CompanionRun, how: str, clean: bool) -> str | None:
@@ -89,14 +103,16 @@ def gone(turn: Turn, run: CompanionRun, how: str, clean: bool) -> str | None:
     if run.end is not None or state.stopping is not None:
         turn.log("info", "companion.left", companion=run.label, pid=run.pid, reason=run.end, how=None if clean else how)
         return None
+    if release.number != state.serving and not (clean and not run.policy.starts_again(clean)):
+        turn.log("error", "companion.failed", companion=run.label, pid=run.pid, reason=reason)
+        return f"companion {run.label} ended after {turn.now - (run.began or run.born):.1f} s: {reason}"
     if not run.policy.starts_again(clean):
         release.companions_ended.add(run.seat)
+        if not clean:
+            release.companions_failed[run.seat] = reason
         level = "info" if clean else "error"
         turn.log(level, "companion.ended", companion=run.label, pid=run.pid, how=how, restart=run.policy.restart)
         return None
-    if release.number != state.serving:
-        turn.log("error", "companion.failed", companion=run.label, pid=run.pid, reason=reason)
-        return f"companion {run.label} ended after {turn.now - run.born:.1f} s: {reason}"
     _died(turn, release, run, reason)
     return None
 
@@ -106,8 +122,7 @@ def _died(turn: Turn, release: Release, run: CompanionRun, reason: str) -> None:
     deaths = 1 if run.pid is not None and turn.now - run.born >= policy.quiet_time else run.deaths + 1
     delay = policy.backoff(deaths, turn.chance)
     release.companions_due[run.seat] = Vacancy(turn.now + delay, deaths)
-    turn.state.restarts_total += 1
-    turn.state.restarts.append(Restart(turn.now, run.id, run.release, f"companion {run.label}: {reason}"))
+    turn.record_restart(run.id, run.release, reason, run.label)
     turn.log(
         "error",
         "companion.died",
@@ -137,26 +152,32 @@ def stop(turn: Turn, run: CompanionRun, reason: str) -> None:
 
 
 def tick(turn: Turn) -> list[int]:
-    """Kills what did not end in time; returns the templates that did not answer a fork in time."""
+    """Kills what did not begin or end in time; returns the templates that did not answer a fork in time."""
     hung = []
     for run in turn.state.companions.values():
         if run.deadline is None or turn.now < run.deadline:
             continue
         run.deadline = None
         if run.pid is not None:
-            turn.log("warning", "companion.killed", companion=run.label, pid=run.pid, cause="it did not end in time")
-            turn.act(Kill(run.pid))
+            what = "begin" if run.end is None else "end"
+            turn.log(
+                "warning", "companion.killed", companion=run.label, pid=run.pid, cause=f"it did not {what} in time"
+            )
+            run.failure = run.failure or f"it did not {what} in time"
+            turn.act(KillGroup(run.pid))
         elif run.template is not None:
             hung.append(run.template)
     return hung
 
 
-def moments(state: State) -> list[float]:
-    """When the next thing is due."""
-    found = [run.deadline for run in state.companions.values() if run.deadline is not None]
+def moments(state: State, now: float) -> list[float]:
+    """When the next thing is due. What was due before, and waits for something else (a template, the workers), is no moment."""
+    deadlines = [run.deadline for run in state.companions.values() if run.deadline is not None]
+    found = [vacancy.at for release in state.releases.values() for vacancy in release.companions_due.values()]
     if state.operation is not None:
-        found += [run.settled_at for run in state.companions.values() if run.release == state.operation.release]
-    return found + [vacancy.at for release in state.releases.values() for vacancy in release.companions_due.values()]
+        coming = [run.settled_at for run in state.companions.values() if run.release == state.operation.release]
+        found += [moment for moment in coming if moment is not None]
+    return deadlines + [moment for moment in found if moment > now - _JUST]
 
 
 def of(state: State, release: Release) -> list[CompanionRun]:

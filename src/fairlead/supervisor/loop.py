@@ -33,6 +33,7 @@ from fairlead.supervisor.gauges import Gauges
 from fairlead.supervisor.inquiry import Inquiry
 from fairlead.supervisor.listeners import Listeners
 from fairlead.supervisor.planner import read_again
+from fairlead.supervisor.stragglers import Stragglers
 from fairlead.supervisor.succession import Estate
 
 _SIGNALS = {
@@ -68,6 +69,7 @@ class Supervisor:
         self._scoreboard = Scoreboard(self._scoreboard_file)
         self._gauges = Gauges(self._scoreboard, self._listeners)
         self._oom = OomCounter(plan.oom_files)
+        self._stragglers = Stragglers()
         self._inquiry: Inquiry | None = None
         self._heir: model.HandOver | None = None
         self._said: set[str] = set(estate.said if estate else ())
@@ -126,6 +128,7 @@ class Supervisor:
         self._say_notes(self._plan)
         if unclaimed := self._listeners.unclaimed():
             self._log.warning("listeners.unused", sockets=unclaimed, cause="inherited, and no http.bind names them")
+        self._on_tick()  # what the supervisor itself holds counts from the first worker on
         self._post(model.Started(self._plan))
 
     async def _resume(self, estate: Estate) -> None:
@@ -135,6 +138,8 @@ class Supervisor:
         self._certificates.take_over(self._serving_plan(), estate.jobs)
         succession.take_signals()
         self._reap()
+        for ended in self._stragglers.take_over(self._state, time.monotonic()):
+            self._post(ended)
         client = estate.client[0] if estate.client else None
         self._post(model.TookOver(client, estate.version, __version__))
 
@@ -221,7 +226,15 @@ class Supervisor:
             process = self._state.process_of(ended.pid)
             if process is not None:
                 self._on_channel(process)
-            self._post(model.Exited(ended.pid, self._how(ended), clean=ended.code == 0))
+            exited = model.Exited(ended.pid, self._how(ended), clean=ended.code == 0)
+            companion = self._state.companions.get(process) if process is not None else None
+            if companion is None or not self._stragglers.stay(companion, exited, time.monotonic()):
+                self._post(exited)
+        self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        for exited in self._stragglers.gone(time.monotonic()):
+            self._post(exited)
 
     def _how(self, ended: processes.Ended) -> str:
         """How a child ended; a SIGKILL that the kernel's out-of-memory killer may have sent is told as that."""
@@ -235,6 +248,7 @@ class Supervisor:
         self._tick = self._loop.call_later(machine.next_tick(self._state, time.monotonic()), self._on_tick)
 
     def _on_tick(self) -> None:
+        self._tell_gone()
         self._post(self._gauges.read(self._state))
 
     def _on_channel(self, process: int) -> None:
@@ -250,6 +264,7 @@ class Supervisor:
             if received is None:
                 # The kernel tells the exit; here only nothing more will come.
                 self._loop.remove_reader(channel.fileno())
+                self._post(model.ChannelOver(process))
                 return
             for descriptor in received[1]:
                 os.close(descriptor)
@@ -283,6 +298,9 @@ class Supervisor:
                 processes.send_signal(pid, processes.DUMP_SIGNAL)
             case model.Kill(pid):
                 processes.send_signal(pid, signal.SIGKILL)
+            case model.KillGroup(pid):
+                processes.send_signal(pid, signal.SIGKILL)
+                self._stragglers.kill(pid, time.monotonic())
             case model.Signal(pid, name):
                 processes.send_signal(pid, signal.Signals[f"SIG{name}"])
             case model.Forget(process, slot):

@@ -17,6 +17,7 @@ from fairlead.replication.policy import MAX_WORKERS
 from fairlead.supervisor import companions, memory, release_phase, rollout, scaling, upgrade, upkeep
 from fairlead.supervisor.model import (
     Action,
+    ChannelOver,
     CloseAccept,
     Commanded,
     Event,
@@ -24,6 +25,7 @@ from fairlead.supervisor.model import (
     Exited,
     Forget,
     Kill,
+    KillGroup,
     PlanFailed,
     Planned,
     Release,
@@ -59,6 +61,9 @@ def handle(state: State, event: Event, now: float, chance: float) -> list[Action
             rollout.begin_start(turn, plan)
         case Said(process, message):
             said(turn, process, message)
+        case ChannelOver(process):
+            if companion := state.companions.get(process):
+                companions.began(turn, companion)  # a program, which has none of our descriptors; or its end follows
         case Exited():
             exited(turn, event)
         case Spawned(process, pid):
@@ -89,7 +94,7 @@ def next_tick(state: State, now: float) -> float:
     moments = [now + (scaling.EVERY if serving is not None and serving.plan.replication.scales else 1.0)]
     moments += [worker.deadline for worker in state.workers.values() if worker.deadline is not None]
     moments += [template.deadline for template in state.templates.values() if template.deadline is not None]
-    moments += [run.deadline for run in state.step_runs.values()] + companions.moments(state)
+    moments += [run.deadline for run in state.step_runs.values()] + companions.moments(state, now)
     for release in state.releases.values():
         moments += [vacancy.at for vacancy in release.vacancies if vacancy.at > now]
         moments += [release.template_at] if release.template_at > now else []
@@ -128,7 +133,7 @@ def said(turn: Turn, process: int, message: Message) -> None:
     elif worker := state.workers.get(process):
         worker_said(turn, worker, message)
     elif companion := state.companions.get(process):
-        companions.said(companion, message)
+        companions.said(turn, companion, message)
     elif run := state.step_runs.get(process):
         release_phase.said(run, message)
         if isinstance(message, StepBegins):
@@ -164,7 +169,7 @@ def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
         return
     match message:
         case Ready(_seconds, held):
-            if problem := memory.first_worker(turn, worker, held):
+            if problem := memory.ready(turn, worker, held):
                 rollout.fail(turn, problem)
                 return
             worker.move("ready")
@@ -451,7 +456,7 @@ def stop(turn: Turn, now: bool, reason: str) -> None:
     if now:
         for companion in state.companions.values():
             if companion.pid is not None:
-                turn.act(Kill(companion.pid))
+                turn.act(KillGroup(companion.pid))
         for worker in list(state.workers.values()):
             turn.kill(worker, "stopped at once")
 

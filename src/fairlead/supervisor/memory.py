@@ -63,14 +63,15 @@ def room(turn: Turn, release: Release, missing: int) -> int:
     allowed = min(missing, max(0, left // each))
     if allowed == 0 and is_alone(state, release):
         return 1
-    if allowed < missing:
-        said = f"{missing} more wanted, {allowed} fit"
+    if allowed == missing:
+        state.memory.told = ""
+    elif allowed == 0 and not any(worker.state in _COMING for worker in state.workers.values()):
+        # Once those on their way are measured, more may fit: it is told when nothing more comes of it.
+        said = f"{missing} more wanted, 0 fit"
         if state.memory.told != said:
             state.memory.told = said
             figures = _figures(state, budget) | {"a_worker_needs": format_size(each)}
             turn.log("warning", "memory.full", workers=said, **figures)
-    else:
-        state.memory.told = ""
     return allowed
 
 
@@ -96,12 +97,15 @@ def imported(turn: Turn, template: Template, held: int) -> str:
     )
 
 
-def first_worker(turn: Turn, worker: Worker, held: int) -> str:
-    """A worker of the coming release is ready and holds so much. The reason, when not even it alone fits into the budget.
+def ready(turn: Turn, worker: Worker, held: int) -> str:
+    """A worker is ready and holds so much: known from now on, for the last reading was of a worker that had hardly begun.
 
-    What the release before holds does not count: that goes once this one serves.
+    The reason, when it is of the coming release and not even it alone fits into the budget. What the release before
+    holds does not count: that goes once this one serves.
     """
     state, release = turn.state, turn.release_of(worker)
+    if held:
+        state.memory.usage.private[worker.id] = held
     operation, budget = state.operation, release.plan.memory.budget
     if not budget or operation is None or operation.release != release.number:
         return ""

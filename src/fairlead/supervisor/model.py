@@ -85,6 +85,13 @@ class Said(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelOver(Event):
+    """Nothing more will come from process `process`: it has become another program, or it has ended."""
+
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exited(Event):
     """A child was reaped. `how`: "exit code 3" or "signal SIGKILL"; `clean`: exit code 0."""
 
@@ -248,6 +255,8 @@ class Release:
     companions_due: dict[tuple[str, int], Vacancy] = field(default_factory=dict)
     companions_ended: set[tuple[str, int]] = field(default_factory=set)
     """Seats of companions that have ended and are not to be started again."""
+    companions_failed: dict[tuple[str, int], str] = field(default_factory=dict)
+    """How those of them ended that did not end well."""
     code: str = ""
     """What was imported for it last, as `Imported.code`; empty: nothing yet."""
 
@@ -306,6 +315,8 @@ class CompanionRun:
     """Why it was asked to end."""
     failure: str | None = None
     traceback: str = ""
+    began: float | None = None
+    """When it became its program, or called its function: a busy machine takes its while until then."""
 
     @property
     def name(self) -> str:
@@ -323,9 +334,9 @@ class CompanionRun:
         return f"{self.name}/{self.replica}" if self.policy.replicas > 1 else self.name
 
     @property
-    def settled_at(self) -> float:
-        """When it counts as started."""
-        return self.born + self.policy.settle_time
+    def settled_at(self) -> float | None:
+        """When it counts as started; None: it has not begun yet."""
+        return None if self.began is None else self.began + self.policy.settle_time
 
 
 @dataclass(slots=True)
@@ -344,12 +355,14 @@ class Switch:
 
 @dataclass(slots=True)
 class Restart:
-    """A worker that was replaced, for status. `at`: wall-clock seconds are added by the caller that shows it."""
+    """A worker or companion that was replaced, for status. `at`: wall-clock seconds are added by the caller that shows it."""
 
     at: float
     worker: int
     release: int
     reason: str
+    companion: str = ""
+    """Its label, when it was one and no worker."""
 
 
 @dataclass(slots=True)
@@ -516,6 +529,13 @@ class DumpStacks(Action):
 @dataclass(frozen=True, slots=True)
 class Kill(Action):
     """SIGKILL."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillGroup(Action):
+    """SIGKILL for a process and all of the group that it leads."""
 
     pid: int
 

@@ -50,6 +50,7 @@ def begin_rollback(turn: Turn, client: int | None, release: Release) -> None:
     turn.state.operation = Operation("rollback", client, turn.now, turn.state.target, release.number, told=turn.now)
     release.parked_until = None
     release.companions_ended.clear()
+    release.companions_failed.clear()
     turn.log("info", "rollback.begin", release=release.number)
 
 
@@ -188,6 +189,7 @@ def retire(turn: Turn, old: Release, new: Release) -> None:
         if other.parked_until is not None:
             turn.drop_release(other, f"release {old.number} is parked now")
     old.vacancies.clear()
+    old.companions_due.clear()
     park = new.plan.restarts.park
     if old.template is None or not old.template.ready or not park:
         turn.drop_release(old, f"release {new.number} serves")

@@ -1,5 +1,6 @@
 """What `fairlead status` shows, as plain JSON values."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from fairlead.observability.scoreboard import Scoreboard
 from fairlead.supervisor import memory, rollout
 from fairlead.supervisor.model import CompanionRun, Release, State, Worker
 from fairlead.supervisor.turn import Turn
+from fairlead.units import format_duration
 
 
 def report(
@@ -34,9 +36,18 @@ def report(
             _worker(worker, scoreboard, now) for worker in sorted(state.workers.values(), key=lambda w: w.slot)
         ],
         "memory_budget": memory.report(state),
-        "companions": [_companion(run, now) for run in state.companions.values()],
+        "companions": [
+            *(_companion(run, now) for run in state.companions.values()),
+            *(_empty_seats(serving, now) if serving else ()),
+        ],
         "restarts": [
-            {"time": at(item.at), "worker": item.worker, "release": item.release, "reason": item.reason}
+            {
+                "time": at(item.at),
+                "worker": item.worker,
+                "companion": item.companion or None,
+                "release": item.release,
+                "reason": item.reason,
+            }
             for item in state.restarts
         ],
         "restarts_total": state.restarts_total,
@@ -72,7 +83,27 @@ def _companion(run: CompanionRun, now: float) -> dict[str, Any]:
         "state": state,
         "age": round(now - run.born, 3),
         "deaths_in_a_row": run.deaths,
+        "note": run.end or "",
     }
+
+
+def _empty_seats(release: Release, now: float) -> Iterator[dict[str, Any]]:
+    """Companions that nobody is there for: those that wait to be started again, and those that have ended for good."""
+    nobody = {"pid": None, "release": release.number, "age": None}
+    for (name, replica), vacancy in release.companions_due.items():
+        note = f"again in {format_duration(max(0.0, vacancy.at - now))}"
+        yield {
+            "name": name,
+            "replica": replica,
+            **nobody,
+            "state": "waiting",
+            "deaths_in_a_row": vacancy.deaths,
+            "note": note,
+        }
+    for seat in sorted(release.companions_ended):
+        failure = release.companions_failed.get(seat, "")
+        state = "failed" if failure else "done"
+        yield {"name": seat[0], "replica": seat[1], **nobody, "state": state, "deaths_in_a_row": 0, "note": failure}
 
 
 def _worker(worker: Worker, scoreboard: Scoreboard, now: float) -> dict[str, Any]:

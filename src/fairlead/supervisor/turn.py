@@ -12,6 +12,7 @@ from fairlead.supervisor.model import (
     Kill,
     Log,
     Release,
+    Restart,
     Send,
     SpawnTemplate,
     SpawnWorker,
@@ -110,9 +111,16 @@ class Turn:
             self.act(Kill(worker.pid))
 
     def forget_worker(self, worker: Worker) -> None:
-        """Takes a worker that is gone off the books."""
+        """Takes a worker that is gone off the books, and what it held with it."""
         del self.state.workers[worker.id]
+        self.state.memory.usage.private.pop(worker.id, None)
         self.act(Forget(worker.id, worker.slot))
+
+    def record_restart(self, process: int, release: int, reason: str, companion: str = "") -> None:
+        """Keeps the last fifty restarts for status."""
+        self.state.restarts_total += 1
+        self.state.restarts.append(Restart(self.now, process, release, reason, companion))
+        del self.state.restarts[:-50]
 
     # templates
 

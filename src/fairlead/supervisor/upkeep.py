@@ -1,7 +1,7 @@
 """Keeping the wanted number of workers alive: staffing, deadlines, hangs, recycling."""
 
 from fairlead.supervisor import companions, memory, release_phase, rollout
-from fairlead.supervisor.model import DumpStacks, Kill, Release, Restart, Template, Vacancy, Worker, WorkerState
+from fairlead.supervisor.model import DumpStacks, Kill, Release, Template, Vacancy, Worker, WorkerState
 from fairlead.supervisor.turn import Turn
 
 LARGEST_STEP = 2.0
@@ -71,7 +71,7 @@ def died(turn: Turn, worker: Worker, reason: str) -> None:
     delay = policy.backoff(deaths, turn.chance)
     if not worker.retiring:
         release.vacancies.append(Vacancy(turn.now + delay, deaths))
-    record_restart(turn, worker, reason)
+    turn.record_restart(worker.id, worker.release, reason)
     turn.log(
         "error",
         "worker.died",
@@ -85,13 +85,6 @@ def died(turn: Turn, worker: Worker, reason: str) -> None:
     )
     if worker.failure is not None or worker.serving_since is None:
         state.last_failure = f"worker {worker.id}: {reason}"
-
-
-def record_restart(turn: Turn, worker: Worker, reason: str) -> None:
-    """Keeps the last fifty restarts for status."""
-    turn.state.restarts_total += 1
-    turn.state.restarts.append(Restart(turn.now, worker.id, worker.release, reason))
-    del turn.state.restarts[:-50]
 
 
 def tick(turn: Turn, heartbeats: dict[int, int]) -> None:
@@ -203,7 +196,7 @@ def recycle(turn: Turn) -> None:
         succeeded = sum(not other.retiring for other in serving) >= min(state.target, worker.successors)
         coming = any(other.state not in (*_LEAVING, WorkerState.SERVING) for other in workers)
         if succeeded or not (coming or memory.replacement_fits(turn, state.releases[state.serving])):
-            record_restart(turn, worker, worker.recycle or "recycled")
+            turn.record_restart(worker.id, worker.release, worker.recycle or "recycled")
             turn.drain(worker, worker.recycle or "recycled")
     else:
         for worker in serving:

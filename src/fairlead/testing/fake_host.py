@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairlead.messages import Accepted, Drain, Failed, Forked, Imported, Message, Ready, StepsRan
+from fairlead.messages import Accepted, CompanionBegins, Drain, Failed, Forked, Imported, Message, Ready, StepsRan
 from fairlead.plan.model import AppPlan, Bind, Plan
 from fairlead.supervisor import machine, model
 
@@ -39,6 +39,8 @@ class FakeHost:
     drains: bool = True
     ends: bool = True
     """Whether processes end when a signal asks them to."""
+    begins: bool = True
+    """Whether companions become their programs, and call their functions."""
     beats: bool = True
     exit_code: int | None = None
     next_pid: int = 100
@@ -94,14 +96,15 @@ class FakeHost:
                 return [model.Said(process, Accepted()), model.Exited(pid, "exit code 0", clean=True)]
             case model.SpawnSteps(process, _plan):
                 return [self._born(process), *self._steps(process)]
-            case model.Kill(pid):
+            case model.Kill(pid) | model.KillGroup(pid):
                 return self._killed(pid)
             case model.Signal(pid, _name) if self.ends:
                 return self._killed(pid, "exit code 1")
             case model.SpawnCompanion(process, _plan, _name):
-                return [self._born(process)]
+                return [self._born(process), *([model.ChannelOver(process)] if self.begins else [])]
             case model.ForkCompanion(template, process, _name) if template in self.alive:
-                return [model.Said(template, Forked(process, self._pid(process)))]
+                forked = model.Said(template, Forked(process, self._pid(process)))
+                return [forked, *([model.Said(process, CompanionBegins())] if self.begins else [])]
             case model.Exit(code):
                 self.exit_code = code
         return []

@@ -15,7 +15,7 @@ from typing import Any
 
 from fairlead.companions.policy import Companion
 from fairlead.host.channel import Channel
-from fairlead.messages import Failed
+from fairlead.messages import CompanionBegins, Failed
 from fairlead.plan.model import Plan
 from fairlead.steps.command import environment
 from fairlead.worker import process
@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
         if channel.is_over():
             return FAILED  # the supervisor died before the kernel could be told to end us with it
         if not companion.is_callable:
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so
+                signal.signal(number, signal.SIG_DFL)
             os.execvpe(companion.run[0], companion.run, environment(plan.identity, companion.env))  # noqa: S606
     except OSError as error:
         channel.send(Failed("start", f"cannot run {companion.run[0]}: {error.strerror}"))
@@ -63,7 +65,9 @@ def call(plan: Plan, name: str, channel: Channel) -> int:
     companion = named(plan, name)
     os.environ.update(dict(companion.env))
     try:
-        result = _find(companion)()
+        function = _find(companion)
+        channel.send(CompanionBegins())
+        result = function()
         if inspect.isawaitable(result):
             result = asyncio.run(_finish(result))
     except KeyboardInterrupt:

@@ -29,6 +29,7 @@ class MemoryMeter:
 
     def __init__(self, forked: bool) -> None:
         anonymous = resident("self")[1]
+        self._forked = forked
         # What a fork begins with is shared with its template.
         self._shared = anonymous if forked else 0
         self._then = anonymous
@@ -43,6 +44,14 @@ class MemoryMeter:
             self._busy = True
             threading.Thread(target=self._account, name="fairlead memory", daemon=True).start()
         return max(0, anonymous - self._shared)
+
+    def begin(self, now: float) -> int:
+        """The value when the app has started, exact for a fork, in the calling thread: how many more workers fit is decided
+        by it at once, and the pages that a start copies are all that a small worker holds."""
+        if self._forked:
+            self._account()
+            self._next = self._latest = now + _FIRST
+        return self.read(now)
 
     def _unseen(self, anonymous: int) -> int:
         """The most that can have been copied since the last account: each page that is new was a fault, and so was each copy."""

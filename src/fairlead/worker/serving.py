@@ -197,7 +197,9 @@ class Worker(Server):
             self.exit_code = _FAILED
             return False
         now = monotonic()
-        self._context.channel.send(Ready(now - self._context.began, self._meter.read(now)))
+        held = self._meter.begin(now)
+        self._publish()  # before the supervisor hears of it: its readings are not older than what it was told
+        self._context.channel.send(Ready(now - self._context.began, held))
         return True
 
     def _make_protocol(self, secure: bool) -> Any:

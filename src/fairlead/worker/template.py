@@ -74,6 +74,7 @@ def serve_forks(plan: Plan, release: int, channel: Channel, supervisor: int) -> 
             process.reseed()
             return Newborn(order.worker, order.slot, Channel.from_descriptor(descriptors[0]), began)
         if isinstance(order, ForkCompanion) and _fork(channel, order.companion, descriptors):
+            os.setpgid(0, 0)  # as one that is a program: what it starts is known by its group
             process.settle_in(plan, f"companion {order.name}", descriptors[1], supervisor, signal.SIGTERM)
             process.reseed()
             return Newborn(order.companion, -1, Channel.from_descriptor(descriptors[0]), began, order.name)
