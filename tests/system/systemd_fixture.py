@@ -5,6 +5,7 @@ Python are put under /opt: Debian's Python when it is of the version that runs t
 packages of the environment that runs the tests.
 """
 
+import compileall
 import contextlib
 import os
 import shutil
@@ -68,16 +69,20 @@ class Machine:
         self.group = f"fairlead-test-{os.getpid()}"
         self.process: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        self.binds = [
-            f"--bind-ro={sysconfig.get_path('purelib')}:/opt/packages",
-            f"--bind-ro={Path(fairlead.__file__).parents[1]}:/opt/source",
-        ]
+        self.binds = [f"--bind-ro={sysconfig.get_path('purelib')}:/opt/packages"]
+        self._put_source(Path(fairlead.__file__).parent)
         self.python = str(SYSTEM_PYTHON)
         if not debians_python_will_do():
             self.python = f"{OWN_PYTHON}/bin/python{VERSION}"
             self.binds.append(f"--bind-ro={sys.base_prefix}:{OWN_PYTHON}")
         for unit in _OTHERS:
             self._mask(unit)
+
+    def _put_source(self, source: Path) -> None:
+        """Fairlead as pip would have installed it: with bytecode, which a service could not write itself."""
+        place = self.upper / "opt/source/fairlead"
+        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        assert compileall.compile_dir(place, quiet=1, stripdir=self.upper, prependdir="/")
 
     def _mask(self, unit: str) -> None:
         path = self.upper / "etc/systemd/system" / unit

@@ -353,19 +353,74 @@ def test_socket_that_systemd_did_not_open_is_kept_by_it_all_the_same(machine: Ma
 
 
 def test_what_cannot_be_installed_is_told_before_anything_is_written(machine: Machine) -> None:
-    for arguments, cause in [
-        (("--name", "dbus"), "/dbus.service has that name"),
-        (("--name", "other", "--user", "nemo"), "there is no such user"),
-        (("--name", "other", "--config", "/root/other/fairlead.toml"), "the service's own user may not enter /root"),
+    before = machine.run("ls", "-R", "/etc/systemd/system").stdout
+    machine.write("/root/other/fairlead.toml", '[app]\ntarget = "/opt/shop/main.py"\n')
+    machine.write("/var/lib/warehouse/stock", "not ours\n")
+    machine.write("/opt/taken/main.py", APP)
+    machine.write("/opt/taken/fairlead.toml", "[http]\nport = 8000\n")
+    machine.write("/opt/nowhere/main.py", APP)
+    machine.write("/opt/nowhere/fairlead.toml", '[http]\nhost = "192.0.2.1"\n')
+    machine.run("groupadd", "packers")
+    for folder, arguments, cause in [
+        ("shop", ("--name", "dbus"), "/dbus.service has that name"),
+        ("shop", ("--name", "other", "--user", "nemo"), "there is no such user"),
+        (
+            "shop",
+            ("--name", "other", "--config", "/root/other/fairlead.toml"),
+            "the service's own user may not enter /root",
+        ),
+        ("shop", ("--name", "root"), "there is a user root on this host"),
+        ("shop", ("--name", "daemon"), "or --user daemon if it is meant"),
+        ("shop", ("--name", "packers"), "there is a group packers on this host"),
+        ("shop", ("--name", "warehouse"), "/var/lib/warehouse is not of this service"),
+        ("shop", ("--name", "warehouse", "--user", "daemon"), "/var/lib/warehouse is not of this service"),
+        ("shop", ("--name", "fairlead"), "/var/lib/fairlead is where Fairlead itself keeps"),
+        ("taken", ("--now",), "cannot listen on 127.0.0.1:8000: "),
+        ("nowhere", ("--now",), "cannot listen on 192.0.2.1:8000: this machine has no such address"),
+        ("taken", ("--name", "shop"), "it belongs to the app in another folder"),
     ]:
-        machine.write("/root/other/fairlead.toml", '[app]\ntarget = "/opt/shop/main.py"\n')
-        done = machine.fairlead("install", *arguments)
+        done = machine.run("fairlead", "install", *arguments, cwd=f"/opt/{folder}")
         assert done.returncode != 0, arguments
         assert cause in done.stderr.replace("\n", " ")
         assert done.stderr.startswith("error: cannot ") or "\nerror: cannot " in done.stderr
-    assert not machine.exists("/etc/systemd/system/other.service")
+    assert machine.run("ls", "-R", "/etc/systemd/system").stdout == before
     nobody = machine.run("setpriv", "--reuid=65534", "--clear-groups", "fairlead", "install", cwd="/opt/shop")
     assert (nobody.returncode, "only root" in nobody.stderr) == (2, True)
+
+
+def test_service_of_another_folder_is_taken_away_only_by_its_name(machine: Machine) -> None:
+    machine.write("/opt/copies/shop/main.py", APP)
+    done = machine.run("fairlead", "uninstall", cwd="/opt/copies/shop")
+    assert (done.returncode, "it belongs to the app in another folder" in done.stderr) == (1, True)
+    assert body(machine)["version"] == "one"
+
+
+def test_place_that_is_taken_is_tried_until_it_is_free(machine: Machine) -> None:
+    """As after a power cut, when something else came first."""
+    machine.systemctl("stop", "shop.socket")
+    listen = "import socket, time; s = socket.create_server(('127.0.0.1', 8000)); print('begun', flush=True); time.sleep(600)"
+    with machine.in_network(listen) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        done = machine.systemctl("start", "shop.service")
+        other.kill()
+    assert done.returncode != 0
+    machine.wait_until(lambda: machine.shown("shop.service", "ActiveState") == "active", "the service is active")
+    assert machine.shown("shop.socket", "ActiveState") == "active", "systemd holds the socket again"
+    assert body(machine)["version"] == "one"
+
+
+def test_address_may_come_after_the_socket(machine: Machine) -> None:
+    """As at boot, when the network is up late."""
+    machine.write("/opt/late/main.py", APP)
+    machine.write("/opt/late/fairlead.toml", '[http]\nhost = "192.0.2.7"\nport = 8107\n[replication]\nworkers = 1\n')
+    assert machine.run("fairlead", "install", cwd="/opt/late").returncode == 0
+    started = machine.systemctl("start", "late.service")
+    assert started.returncode == 0, machine.run("journalctl", "-u", "late*", "--no-pager").stdout
+    machine.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
+    answer = machine.run("curl", "--silent", "http://192.0.2.7:8107/")
+    assert json.loads(answer.stdout)["version"] == "one"
+    assert machine.run("fairlead", "uninstall", cwd="/opt/late").returncode == 0
 
 
 def test_check_names_the_unit_and_what_it_says_mends_it(machine: Machine) -> None:

@@ -87,3 +87,19 @@ def test_unknown_target_names_the_known_ones(shop: Path, fairlead) -> None:
     code, _out, err = fairlead("export", "upstart")
     assert code == 2
     assert "cannot export to 'upstart': no such target; allowed: systemd" in err
+
+
+def test_files_are_as_before_when_one_of_them_cannot_be_written(shop: Path, fairlead) -> None:
+    (shop / "requirements.txt").write_text("fastapi\n")
+    assert fairlead("export", "dockerfile")[0] == 0
+    before = (shop / "Dockerfile").read_text()
+    (shop / "fairlead.toml").write_text("[http]\nport = 9000\n")
+    (shop / "requirements.txt").unlink()
+    (shop / "pyproject.toml").write_text("[project]\nname = 'shop'\ndependencies = ['fastapi']\n")
+    (shop / ".dockerignore").unlink()
+    # The second file's temporary one cannot be made: its name is taken by a folder.
+    (shop / f".dockerignore.{os.getpid()}.new").mkdir()
+    code, _out, err = fairlead("export", "dockerfile")
+    assert (code, "cannot write .dockerignore: Is a directory" in err) == (1, True)
+    assert (shop / "Dockerfile").read_text() == before
+    assert not (shop / ".dockerignore").exists()

@@ -46,12 +46,11 @@ def export(
 
 def write_files(folder: Path, files: list["File"], force: bool) -> None:
     """Writes all files or, when one is not ours to replace, none; says each."""
-    from fairlead.cli.writing import Found, refuse_changed, write
+    from fairlead.cli.writing import Found, refuse_changed, write_all
 
     refuse_changed(folder, files, force)
-    for file in files:
-        found = write(folder, file)
-        typer.echo(f"{'unchanged' if found is Found.SAME else 'written'}: {folder / file.path}")
+    for name, found in write_all(folder, files).items():
+        typer.echo(f"{'unchanged' if found is Found.SAME else 'written'}: {folder / name}")
 
 
 def check_files(folder: Path, files: list["File"]) -> None:

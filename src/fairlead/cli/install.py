@@ -38,6 +38,7 @@ def install(
     force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand, too.")] = False,
 ) -> None:
     """Have systemd start the app with the machine. Can be repeated; nothing is written unless all of it can work."""
+    from fairlead.cli.installable import check_all
     from fairlead.cli.sites import find_site
     from fairlead.cli.systemctl import find_systemd
     from fairlead.targets.systemd import render
@@ -53,8 +54,7 @@ def install(
     manager = find_systemd(personal=user_unit)
     for note in site.plan.notes:
         typer.echo(f"note: {note}", err=True)
-    check_unit_name(manager, site, files, force)
-    check_access(site)
+    check_all(manager, site, files, force=force, now=now)
     manager.verify(files)
     typer.echo(f"verified: {', '.join(file.path for file in files)}")
     changed = put_in_place(manager, site, files, force)
@@ -65,6 +65,7 @@ def install(
 
 def uninstall(name: _Name = None, config: _Config = None, user_unit: _Personal = False) -> None:
     """Stop the service and take its units away. Its state stays, and where that is is said."""
+    from fairlead.cli.installable import check_home
     from fairlead.cli.instances import configured_name
     from fairlead.cli.systemctl import find_systemd
     from fairlead.config.place import working_folder
@@ -74,6 +75,8 @@ def uninstall(name: _Name = None, config: _Config = None, user_unit: _Personal =
     manager = find_systemd(personal=user_unit)
     cwd = working_folder()
     chosen = name or configured_name(cwd, os.environ, config) or default_name(cwd)
+    if name is None:
+        check_home(manager, chosen, cwd)
     units = [f"{chosen}.socket", f"{chosen}.service"]  # the socket first, or it would start the service again
     there = [unit for unit in units if (manager.folder / unit).exists()]
     for unit in there:
@@ -89,67 +92,25 @@ def uninstall(name: _Name = None, config: _Config = None, user_unit: _Personal =
         typer.echo(f"removed: {manager.folder / unit}")
     manager.order("daemon-reload")
     manager.systemctl("reset-failed", *there)
-    for folder in (manager.states / chosen, Path("/var/log") / chosen):
+    for folder in (
+        *(manager.folder / f"{unit}.d" for unit in units),
+        *(manager.states / chosen, Path("/var/log") / chosen),
+    ):
         if folder.exists():
             typer.echo(f"left in place: {folder.resolve()}")
 
 
-def check_unit_name(manager: "Systemd", site: "Site", files: list["File"], force: bool) -> None:
-    """FairleadError when a unit of that name belongs to something else, or was changed by hand."""
-    from fairlead.cli.writing import Found, current, look, refuse_changed
-
-    for file in files:
-        ours = manager.folder / file.path
-        other = manager.shown(file.path, "FragmentPath")
-        if other and Path(other).resolve() != ours.resolve():
-            raise FairleadError(f"cannot install {file.path}: {other} has that name; give this one another --name")
-        if look(manager.folder, file) is Found.FOREIGN:
-            raise FairleadError(
-                f"cannot install {file.path}: {ours} was not made by Fairlead; give this one another --name"
-            )
-    there = current(manager.folder, files[0])
-    home = f"WorkingDirectory={site.plan.cwd.replace('%', '%%')}"
-    if there is not None and home not in there.splitlines():
-        raise FairleadError(
-            f"cannot install {files[0].path}: it belongs to the app in another folder; give this one another --name, "
-            "or uninstall that one first"
-        )
-    refuse_changed(manager.folder, files, force)
-
-
-def check_access(site: "Site") -> None:
-    """InputError when the service's user is not there, or could not even reach the app."""
-    from fairlead.host.access import closed_to, mode_of
-    from fairlead.host.identity import find_account
-
-    if site.personal:
-        return
-    account = find_account(site.user, site.group) if site.user is not None else None
-    who = f"user {site.user}" if account else "the service's own user"
-    for folder in map(Path, (*site.reads, *site.writes)):
-        try:
-            closed = closed_to(folder, account.uid if account else None, account.groups if account else ())
-        except OSError as error:
-            raise InputError(f"cannot install: {folder} cannot be used: {error.strerror}") from error
-        if closed is not None:
-            raise InputError(
-                f"cannot install: {who} may not enter {closed} ({mode_of(closed)}), and so cannot read {folder}; "
-                "allowed: another place such as /srv, another --user, or a mode that lets it in"
-            )
-
-
 def put_in_place(manager: "Systemd", site: "Site", files: list["File"], force: bool) -> set[str]:
     """Writes the files, and takes away a socket unit that is no longer needed; returns what changed."""
-    from fairlead.cli.writing import Found, refuse_changed, write
+    from fairlead.cli.writing import Found, refuse_changed, write_all
     from fairlead.targets.model import is_ours
 
     refuse_changed(manager.folder, files, force)
     changed = set()
-    for file in files:
-        found = write(manager.folder, file)
-        typer.echo(f"{'unchanged' if found is Found.SAME else 'written'}: {manager.folder / file.path}")
+    for name, found in write_all(manager.folder, files).items():
+        typer.echo(f"{'unchanged' if found is Found.SAME else 'written'}: {manager.folder / name}")
         if found is not Found.SAME:
-            changed.add(file.path)
+            changed.add(name)
     socket = manager.folder / f"{site.plan.name}.socket"
     if len(files) == 1 and socket.exists() and is_ours(socket.read_text(encoding="utf-8", errors="replace")):
         manager.order("disable", "--now", socket.name)
@@ -165,12 +126,13 @@ def put_in_place(manager: "Systemd", site: "Site", files: list["File"], force: b
 def settle(manager: "Systemd", site: "Site", changed: set[str], now: bool) -> None:
     """Starts or restarts the service when that was asked for; else says what is left to do."""
     service, socket = f"{site.plan.name}.service", f"{site.plan.name}.socket"
-    runs = manager.shown(service, "ActiveState") in ("active", "reloading", "activating")
+    state = manager.shown(service, "ActiveState")
+    runs = state in ("active", "reloading", "activating")
     patience = (
         site.plan.startup.import_timeout + site.plan.startup.ready_timeout + site.plan.restarts.drain_deadline + 60.0
     )
-    if runs and not changed:
-        typer.echo(f"runs already: {service}")
+    if runs and not changed and not (now and state == "activating"):
+        typer.echo(f"{'is starting' if state == 'activating' else 'runs already'}: {service}")
     elif runs and not now:
         typer.echo(f"runs as before: {service}; `fairlead install --now` restarts it with the new files")
     elif not now:
@@ -178,20 +140,22 @@ def settle(manager: "Systemd", site: "Site", changed: set[str], now: bool) -> No
     else:
         if runs and socket in changed:
             manager.order("stop", socket, service, timeout=patience)
-        started = manager.systemctl("restart", service, timeout=patience)
+        # Who is starting already is waited for, or tried at once where it waits for its next turn.
+        started = manager.systemctl("restart" if changed or not runs else "start", service, timeout=patience)
         if started.returncode != 0:
             raise FairleadError(f"cannot start {service}: {_cause(manager, service)}; systemd goes on trying")
-        typer.echo(f"{'restarted' if runs else 'started'}: {service}: {manager.shown(service, 'StatusText')}")
+        typer.echo(
+            f"{'restarted' if runs and changed else 'started'}: {service}: {manager.shown(service, 'StatusText')}"
+        )
 
 
 def _cause(manager: "Systemd", service: str) -> str:
-    """What the service said last, or why its sockets could not be opened."""
+    """Why its sockets could not be opened, or what the service said last."""
     socket = service.removesuffix(".service") + ".socket"
     unit = socket if manager.shown(socket, "ActiveState") == "failed" else service
     said = manager.shown(service, "StatusText") if unit == service else ""
-    result = manager.shown(unit, "Result")
     log = f"journalctl {'--user ' if manager.personal else ''}-u {unit}"
-    return f"{said or f'{unit}: {result}'} ({log})"
+    return f"{said or manager.last_error(unit) or f'{unit}: ' + manager.shown(unit, 'Result')} ({log})"
 
 
 def tell_about_linger() -> None:

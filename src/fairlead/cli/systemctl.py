@@ -56,6 +56,17 @@ class Systemd:
         """A property of a unit; empty when it has none."""
         return self.systemctl("show", unit, "--value", "--property", key).stdout.strip()
 
+    def last_error(self, unit: str) -> str:
+        """What the journal says of the unit's last failure; empty when it says nothing, or not to us."""
+        if shutil.which("journalctl") is None:
+            return ""
+        whose = ["--user-unit" if self.personal else "--unit", unit]
+        said = _run(["journalctl", *whose, "--output=cat", "--lines=50", "--no-pager"], _QUICK).stdout.splitlines()
+        for begin in ("error: ", f"{unit}: Failed to create listening socket"):
+            if told := [line for line in said if line.startswith(begin)]:
+                return told[-1].removeprefix("error: ")
+        return ""
+
     def verify(self, files: list[File]) -> None:
         """FairleadError when systemd finds something wrong with the units; nothing is installed by this."""
         names = [file.path for file in files]

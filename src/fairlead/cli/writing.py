@@ -1,5 +1,6 @@
 """Puts a target's files in place, and never over what a person has changed."""
 
+import contextlib
 import difflib
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,7 @@ class Found(StrEnum):
 
 def look(folder: Path, file: File) -> Found:
     """What is in the file's place. FairleadError when that cannot be read."""
-    text = current(folder, file)
+    text = current(folder / file.path)
     if text is None:
         return Found.MISSING
     if text == file.marked:
@@ -32,9 +33,8 @@ def look(folder: Path, file: File) -> Found:
     return Found.EDITED if is_ours(text) else Found.FOREIGN
 
 
-def current(folder: Path, file: File) -> str | None:
+def current(path: Path) -> str | None:
     """The text that is there; None when there is no file."""
-    path = folder / file.path
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -69,10 +69,29 @@ def write(folder: Path, file: File) -> Found:
     return found
 
 
+def write_all(folder: Path, files: list[File]) -> dict[str, Found]:
+    """Writes all files or, when one cannot be written, none: what was there is put back. What that was, by the files' paths."""
+    before = {file.path: current(folder / file.path) for file in files}
+    done: dict[str, Found] = {}
+    try:
+        for file in files:
+            done[file.path] = write(folder, file)
+    except FairleadError:
+        for name, found in done.items():
+            text = before[name]
+            with contextlib.suppress(OSError):
+                if text is None:
+                    (folder / name).unlink()
+                elif found is not Found.SAME:
+                    write_atomically(str(folder / name), text.encode(errors="surrogateescape"), 0o644)
+        raise
+    return done
+
+
 def difference(folder: Path, file: File) -> str:
     """What writing would change, as a unified diff; empty for nothing."""
-    there = current(folder, file)
     path = str(folder / file.path)
+    there = current(folder / file.path)
     before = [] if there is None else there.splitlines(keepends=True)
     wanted = file.marked.splitlines(keepends=True)
     return "".join(difflib.unified_diff(before, wanted, path if before else "/dev/null", path))

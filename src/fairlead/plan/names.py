@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+SYSTEM_STATE = Path("/var/lib/fairlead")
+"""The state folder of what root runs."""
+
 
 def runtime_dirs(environ: Mapping[str, str], uid: int) -> tuple[Path, ...]:
     """Where sockets and locks are. The first is where `run` puts them; commands look into the others too.
@@ -30,7 +33,7 @@ def state_dir(environ: Mapping[str, str], uid: int) -> Path:
     if service := environ.get("STATE_DIRECTORY", "").split(":")[0]:
         return Path(service)
     if uid == 0:
-        return Path("/var/lib/fairlead")
+        return SYSTEM_STATE
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or f'/tmp/fairlead-{uid}'}/.local/state"  # noqa: S108
     return Path(home) / "fairlead"
 

@@ -69,6 +69,11 @@ def render(site: Site) -> list[File]:
     return files
 
 
+def home_line(cwd: str) -> str:
+    """The line of a service by which one knows whose it is."""
+    return f"WorkingDirectory={_unit_text(cwd)}"
+
+
 def _listen(bind: Bind, site: Site) -> list[str]:
     """The ListenStream line of an address; none for what only Fairlead itself can open."""
     if bind.kind == "fd":
@@ -97,7 +102,8 @@ def _check_port(bind: Bind, why: str) -> None:
 
 def _service(site: Site, has_socket: bool) -> str:
     plan, name = site.plan, site.plan.name
-    needs = f"Requires={name}.socket\nAfter={name}.socket\n" if has_socket else ""
+    # Wanted and not required: a place that is taken at boot is then tried again, with the service, until it is free.
+    needs = f"Wants={name}.socket\nPartOf={name}.socket\nAfter={name}.socket\n" if has_socket else ""
     stop = round(plan.restarts.drain_deadline + 10)
     wanted_by = "default.target" if site.personal else "multi-user.target"
     reload_command = (*site.program[: site.program.index("run")], "reload", "--name", name)
@@ -113,7 +119,7 @@ Type=notify
 NotifyAccess=main
 ExecStart={_command(site.program)}
 ExecReload={_command(reload_command)}
-WorkingDirectory={_unit_text(plan.cwd)}
+{home_line(plan.cwd)}
 Restart=always
 RestartSec=1s
 TimeoutStartSec=60s
@@ -185,16 +191,31 @@ def _socket(site: Site, listen: list[str]) -> str:
 # systemd holds these sockets: while the service starts or restarts, clients wait and none is refused.
 [Unit]
 Description=Sockets of Fairlead: {_unit_text(name)}
+StartLimitIntervalSec=0
 
 [Socket]
 {lines}
 BindIPv6Only=ipv6-only
-Backlog={max(bind.backlog for bind in site.plan.binds)}
+{_free_bind(site)}Backlog={max(bind.backlog for bind in site.plan.binds)}
 RemoveOnStop=yes
 
 [Install]
 WantedBy=sockets.target
 """
+
+
+def _free_bind(site: Site) -> str:
+    """Sockets are opened early at boot, when the network of an address by its number may not be up yet."""
+    numbers = [bind.host for bind in site.plan.binds if bind.kind == "tcp" and bind.host != "localhost"]
+    return "FreeBind=yes\n" if any(_is_of_a_network(number) for number in numbers) else ""
+
+
+def _is_of_a_network(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified)
 
 
 def _command(words: tuple[str, ...]) -> str:
