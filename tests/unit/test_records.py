@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import pytest
 
+from fairlead.messages import Forked, Ready
 from fairlead.records import dump, load
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.supervisor import model
@@ -72,3 +73,23 @@ def test_state_of_a_supervisor_in_full_work_goes_on_where_it_was() -> None:
     host.state = state
     host.post(model.Commanded("rollback"))
     assert len(host.logged("rollback.done")) == 1
+
+
+def test_state_goes_over_while_a_worker_that_spoke_early_is_not_born_yet_and_afterwards() -> None:
+    """Any message may be among what it said, and what has been listened to is not kept."""
+    host = FakeHost(model.State(target=1))
+    host.post(model.Started(make_plan()))
+    template = host.state.releases[1].template
+    assert template is not None
+    host.alive.pop(template.id)
+    host.kill(host.workers()[0].id)
+    [forking] = host.workers("forking")
+    host.post(model.Said(forking.id, Ready(0.01)))
+    state = there_and_back(model.State, host.state)
+    assert state == host.state
+    assert isinstance(state, model.State)
+    host.state = state
+    host.post(model.Said(template.id, Forked(forking.id, 555)))
+    assert state.workers[forking.id].state == "serving"
+    assert there_and_back(model.State, state) == state
+    assert state.workers[forking.id].early == []

@@ -12,6 +12,8 @@ from fairlead.messages import (
     ReopenLogs,
     StepBegins,
     WantsRecycle,
+    decode,
+    encode,
 )
 from fairlead.replication.policy import MAX_WORKERS
 from fairlead.supervisor import companions, memory, release_phase, rollout, scaling, upgrade, upkeep
@@ -165,7 +167,7 @@ def template_said(turn: Turn, template: Template, message: Message) -> None:
 def worker_said(turn: Turn, worker: Worker, message: Message) -> None:
     """Ready, failed, wants to be recycled, stopped accepting, drained."""
     if worker.pid is None:
-        worker.early.append(message)
+        worker.early.append(encode(message).decode())
         return
     match message:
         case Ready(_seconds, held):
@@ -215,8 +217,9 @@ def born(turn: Turn, process: int, pid: int) -> None:
             turn.act(Kill(pid))
         elif worker.template is not None:
             worker.deadline = turn.now + turn.release_of(worker).plan.startup.ready_timeout
-        for message in worker.early:
-            worker_said(turn, worker, message)
+        said_early, worker.early = worker.early, []
+        for text in said_early:
+            worker_said(turn, worker, decode(text.encode()))
     elif template := state.templates.get(process):
         template.pid = pid
         if template.spare:

@@ -199,8 +199,8 @@ class Worker:
     blamed: bool = False
     """It is being killed for something it did, so its end is a death."""
     accept_queue_taken: bool = False
-    early: list[Message] = field(default_factory=list)
-    """What it said before its template said that it is born: they speak on channels of their own."""
+    early: list[str] = field(default_factory=list)
+    """What it said, encoded, before its template said that it is born: they speak on channels of their own."""
 
     def move(self, what: str) -> None:
         """Takes the transition `what`; KeyError when the state does not know it."""
