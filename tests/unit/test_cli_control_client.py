@@ -1,7 +1,9 @@
 import json
 import os
+import select
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -54,6 +56,27 @@ def test_request_is_one_line_of_json(server):
     instance, received = server(line(ok=True, result={}))
     ask(instance, "scale", {"workers": "+1"})
     assert received == [b'{"command": "scale", "arguments": {"workers": "+1"}}\n']
+
+
+@pytest.mark.parametrize("sent_before", [True, False], ids=["reset", "broken pipe"])
+def test_request_that_a_supervisor_did_not_read_before_it_became_another_program_is_sent_again(tmp_path, sent_before):
+    instance = Instance("shop", tmp_path / "shop.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(instance.socket))
+        listener.listen()
+        with ControlClient(instance) as client, ThreadPoolExecutor() as pool:
+            first, _ = listener.accept()
+            if not sent_before:
+                first.close()
+            answer = pool.submit(client.ask, "scale", {"workers": "3"})
+            if sent_before:
+                assert select.select([first], [], [], 10)[0], "the request waits"
+                first.close()
+            second, _ = listener.accept()
+            with second:
+                assert json.loads(second.recv(65536))["arguments"] == {"workers": "3"}
+                second.sendall(line(ok=True, result={"workers": 3}))
+            assert answer.result(10) == {"workers": 3}
 
 
 def test_progress_comes_before_the_result(server):

@@ -24,13 +24,16 @@ class ControlClient:
     def __init__(self, instance: Instance) -> None:
         """Connects; FairleadError when nobody is there."""
         self._instance = instance
+        self._connect()
+
+    def _connect(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(CONNECT_DEADLINE)
         try:
-            self._socket.connect(str(instance.socket))
+            self._socket.connect(str(self._instance.socket))
         except OSError as error:
             self._socket.close()
-            raise FairleadError(f"cannot reach the instance {instance.name}: {_why(error)}") from error
+            raise FairleadError(f"cannot reach the instance {self._instance.name}: {_why(error)}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -48,8 +51,7 @@ class ControlClient:
         """The result. FairleadError with the supervisor's cause when it refuses or fails, or is silent for `silence` s."""
         request = json.dumps({"command": command, "arguments": arguments or {}}).encode() + b"\n"
         try:
-            self._socket.sendall(request)
-            for line in self._lines(silence):
+            for line in self._answers(request, silence):
                 answer = _parsed(line, command)
                 if "progress" in answer:
                     progress(str(answer["progress"]))
@@ -70,6 +72,23 @@ class ControlClient:
             return pidfd_open(pid) if pid > 0 else -1
         except OSError:
             return -1
+
+    def _answers(self, request: bytes, silence: float) -> Iterator[bytes]:
+        """The lines that answer a request. It is sent once more when the supervisor became another program before reading it:
+        the kernel then breaks or resets the connection, while one whose request was read just ends."""
+        answered = False
+        try:
+            self._socket.sendall(request)
+            for line in self._lines(silence):
+                answered = True
+                yield line
+        except (BrokenPipeError, ConnectionResetError):
+            if answered:
+                raise
+            self._socket.close()
+            self._connect()
+            self._socket.sendall(request)
+            yield from self._lines(silence)
 
     def _lines(self, silence: float) -> Iterator[bytes]:
         """Whole lines until the end; TimeoutError when none is complete within `silence` seconds."""
