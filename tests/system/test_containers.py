@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from docker_fixture import COMPOSE, ROOT, Engine, make_base_image, needs_engine, running_engine
+from system_python import VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800), needs_engine]
 
@@ -24,11 +25,32 @@ def root():
     return {"pid": os.getpid(), "uid": os.getuid()}
 """
 
+PROJECT = """
+[project]
+name = "small"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["fastapi"]
+
+[tool.uv]
+environments = ["sys_platform == 'linux'"]
+"""
+# Swarm's routing mesh is the kernel's IPVS, which not every kernel has.
+HAS_MESH = Path("/proc/sys/net/ipv4/vs").exists()
+# The same port, published by the node itself.
+WITHOUT_MESH = """
+version: "3.8"
+services:
+  small:
+    ports:
+      - {target: 8000, published: 8003, mode: host}
+"""
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with running_engine(tmp_path_factory.mktemp("engine")) as engine:
-        requirements = ["-r", str(ROOT / "examples/shop/requirements.txt"), "setuptools", "pip"]
+        requirements = ["-r", str(ROOT / "examples/shop/requirements.txt"), "setuptools", "pip", "uv"]
         make_base_image(engine, tmp_path_factory.mktemp("base"), requirements)
         yield engine
 
@@ -72,6 +94,36 @@ def test_container_serves_with_a_read_only_root_and_ends_as_it_is_told(engine: E
     assert "supervisor.stopped code=0" in engine.logs(container)
 
 
+def test_port_that_the_file_names_is_asked_for_health_whatever_the_platform_says(engine: Engine, app: Path) -> None:
+    (app / "fairlead.toml").write_text('[app]\nname = "small"\n[http]\nport = 9000\n[startup]\nprobe = "/"\n')
+    export(app)
+    engine.run("build", "--tag", "fixed", ".", cwd=app)
+    container = engine.run("run", "--detach", "--env", "PORT=8080", "--publish", "9000:9000", "fixed")
+    health = "{{.State.Health.Status}}"
+    engine.wait_until(lambda: engine.run("inspect", "-f", health, container) == "healthy", "a healthy container")
+    assert json.loads(engine.get(9000))["pid"] > 1
+    engine.run("kill", container)
+
+
+def test_image_has_what_uv_has_locked(engine: Engine, app: Path) -> None:
+    """uv finds its packages in the image's folder of wheels; all else is as exported."""
+    (app / "requirements.txt").unlink()
+    (app / "pyproject.toml").write_text(PROJECT)
+    lock = "python3 -m venv /uv && /uv/bin/pip install --quiet uv && /uv/bin/uv lock --no-index --find-links /wheels"
+    mount = ["--volume", f"{app}:/app", "--workdir", "/app"]
+    engine.run("run", "--rm", *mount, f"python:{VERSION}-slim", "sh", "-c", lock)
+    export(app)
+    text = (app / "Dockerfile").read_text()
+    offline = "ENV UV_OFFLINE=1 UV_NO_INDEX=1 UV_FIND_LINKS=/wheels\n"
+    (app / "Dockerfile").write_text(text.replace("RUN /uv/bin/uv sync", f"{offline}RUN /uv/bin/uv sync"))
+    built = engine.run("build", "--tag", "locked", ".", cwd=app)
+    assert "uv sync --frozen" in built
+    container = engine.run("run", "--detach", "--read-only", "--tmpfs", "/tmp", "--publish", "8002:8000", "locked")
+    engine.wait_until(lambda: engine.get(8002), f"an answer; {engine.logs(container)}")
+    assert engine.try_run("exec", container, "sh", "-c", "ls /uv").returncode != 0, "uv stays in the stage that builds"
+    engine.run("kill", container)
+
+
 def test_change_of_code_leaves_the_dependencies_built(engine: Engine, app: Path) -> None:
     engine.run("build", "--tag", "small", ".", cwd=app)
     (app / "main.py").write_text(APP + "\n# another line\n")
@@ -112,11 +164,18 @@ def test_swarm_takes_the_same_file_and_keeps_a_replica_running(engine: Engine, a
     engine.run("build", "--tag", "small", ".", cwd=app)
     engine.run("swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
-        engine.run("stack", "deploy", "--compose-file", "compose.yaml", "stack", cwd=app)
+        deploy = ["stack", "deploy", "--compose-file", "compose.yaml"]
+        engine.run(*deploy, "stack", cwd=app)
         replicas = ["service", "ls", "--format", "{{.Replicas}}"]
         engine.wait_until(lambda: engine.run(*replicas) == "1/1", "a replica that is healthy")
         update = json.loads(engine.run("service", "inspect", "stack_small"))[0]["Spec"]["UpdateConfig"]
         assert (update["Order"], update["FailureAction"]) == ("start-first", "rollback")
+        if HAS_MESH:
+            engine.wait_until(lambda: engine.get(8000), "an answer through the routing mesh")
+        else:
+            (app / "host.yaml").write_text(WITHOUT_MESH)
+            engine.run(*deploy, "--compose-file", "host.yaml", "stack", cwd=app)
+            engine.wait_until(lambda: engine.get(8003), "an answer from the node itself")
     finally:
         engine.try_run("stack", "rm", "stack")
         engine.run("swarm", "leave", "--force")

@@ -86,6 +86,13 @@ def test_service_on_a_unix_socket_is_asked_through_its_control_socket() -> None:
     assert "EXPOSE" not in text
 
 
+def test_swarm_gets_a_service_name_without_dots() -> None:
+    dotted = site(plan=make_plan(name="api.example.org", cwd="/srv/shop", binds=(Bind("tcp", "127.0.0.1", 8000),)))
+    compose = yaml.safe_load(TARGETS["compose"].render(dotted)[0].text)
+    assert list(compose["services"]) == ["api-example-org"]
+    assert compose["services"]["api-example-org"]["volumes"] == ["state:/var/lib/api.example.org"]
+
+
 def test_path_that_supervisor_would_take_for_a_comment_is_refused() -> None:
     with pytest.raises(InputError, match=r"^cannot write the folder '/srv/a ;b' into Supervisor's file"):
         TARGETS["supervisor"].render(site(plan=make_plan(name="shop", cwd="/srv/a ;b")))

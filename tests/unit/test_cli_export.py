@@ -103,3 +103,37 @@ def test_files_are_as_before_when_one_of_them_cannot_be_written(shop: Path, fair
     assert (code, "cannot write .dockerignore: Is a directory" in err) == (1, True)
     assert (shop / "Dockerfile").read_text() == before
     assert not (shop / ".dockerignore").exists()
+
+
+def test_pyproject_that_lists_no_dependencies_is_not_taken_for_a_lock(shop: Path, fairlead) -> None:
+    for text in ("[tool.fairlead.http]\nport = 9000\n", "[project]\nname = 'shop'\ndynamic = ['dependencies']\n"):
+        (shop / "pyproject.toml").write_text(text)
+        code, _out, err = fairlead("export", "dockerfile")
+        assert (code, "says what the app depends on" in err) == (2, True)
+        assert "or pyproject.toml with project.dependencies" in err
+    assert not (shop / "Dockerfile").exists()
+
+
+def test_files_that_requirements_take_in_are_copied_to_where_they_are(shop: Path, fairlead) -> None:
+    (shop / "requirements").mkdir()
+    (shop / "requirements.txt").write_text(
+        "-r requirements/base.txt\n--constraint=pins.txt\n-r https://example.org/x.txt\n"
+    )
+    (shop / "requirements/base.txt").write_text("fastapi\n-rmore.txt  # and more\n-r ../requirements.txt\n")
+    (shop / "requirements/more.txt").write_text("httpx\n-c ../../outside.txt\n")
+    assert fairlead("export", "dockerfile")[0] == 0
+    copied = [line for line in (shop / "Dockerfile").read_text().splitlines() if line.startswith("COPY re")]
+    assert copied == [
+        "COPY requirements.txt ./",
+        "COPY requirements/base.txt ./requirements/",
+        "COPY requirements/more.txt ./requirements/",
+    ]
+    assert "COPY pins.txt ./\n" in (shop / "Dockerfile").read_text()
+
+
+def test_lock_that_the_image_does_not_follow_is_told(shop: Path, fairlead) -> None:
+    (shop / "pyproject.toml").write_text("[project]\nname = 'shop'\ndependencies = ['fastapi']\n")
+    (shop / "poetry.lock").write_text("")
+    _code, _out, err = fairlead("export", "compose")
+    assert "note: poetry.lock is not read: the image gets what pyproject.toml says" in err
+    assert "poetry.lock" not in fairlead("export", "systemd")[2]

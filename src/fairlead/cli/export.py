@@ -8,7 +8,7 @@ import typer
 from fairlead.errors import FairleadError
 
 if TYPE_CHECKING:
-    from fairlead.targets.model import File, Target
+    from fairlead.targets.model import File, Site, Target
 
 
 def export(
@@ -38,10 +38,25 @@ def export(
         check_files(Path(out), files)
         return
     write_files(Path(out), files, force)
-    for note in site.plan.notes:
+    for note in (*site.plan.notes, *lock_notes(home, site)):
         typer.echo(f"note: {note}", err=True)
     typer.echo("\n" + care_table(home))
-    typer.echo(f"\nnext: {home.after.replace('NAME', site.plan.name)}")
+    name = site.plan.name
+    port = next((str(bind.port) for bind in site.plan.binds if bind.kind == "tcp"), "8000")
+    typer.echo(f"\nnext: {home.after.replace('IMAGE', name.lower()).replace('NAME', name).replace('PORT', port)}")
+
+
+def lock_notes(home: "Target", site: "Site") -> list[str]:
+    """Of files that pin dependencies for nothing."""
+    from fairlead.cli.sites import UNREAD_LOCKS
+
+    if home.name not in ("dockerfile", "compose"):
+        return []
+    return [
+        f"{lock} is not read: the image gets what {site.lock} says"
+        for lock in UNREAD_LOCKS
+        if (Path(site.plan.cwd) / lock).is_file()
+    ]
 
 
 def write_files(folder: Path, files: list["File"], force: bool) -> None:

@@ -23,12 +23,13 @@ def render(site: Site) -> list[File]:
     grace = f"{round(site.plan.restarts.drain_deadline + 10)}s"
     memory = memory_limit(site)
     reserved = "" if memory is None else f'      resources:\n        limits:\n          memory: "{memory}"\n'
+    service = name.replace(".", "-")  # Swarm takes no dots
     text = f"""\
 # Only `docker stack deploy` of engines before 25 asks for the version.
 version: "3.8"
 
 services:
-  {name}:
+  {service}:
     build: .
     image: {name.lower()}
     restart: unless-stopped

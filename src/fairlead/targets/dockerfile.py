@@ -1,6 +1,7 @@
 """A Dockerfile: dependencies apart from code, no compiler in the image that runs, nobody in particular as its user."""
 
 import json
+from pathlib import PurePosixPath
 
 from fairlead import __version__
 from fairlead.errors import InputError
@@ -91,7 +92,8 @@ def health_check(site: Site) -> list[str]:
     bind = next((bind for bind in tcp if bind.speaks == "http"), tcp[0] if tcp else None)
     if bind is None:
         return ["fairlead", "status", "--name", site.plan.name, "--json"]
-    port = str(bind.port) if site.listed or bind.speaks != "http" else f'" + os.environ.get("PORT", "{bind.port}") + "'
+    fixed = site.listed or bind.speaks != "http" or not site.takes_port
+    port = str(bind.port) if fixed else f'" + os.environ.get("PORT", "{bind.port}") + "'
     host = _inside(bind.host) if site.listed else "127.0.0.1"
     path = one_line(site.plan.startup.probe or "", "startup.probe")
     if path and bind.speaks == "http":
@@ -118,15 +120,15 @@ def _dependencies(site: Site) -> str:
     match site.lock:
         case "uv.lock":
             return f"""\
-RUN pip install uv
+RUN python -m venv /uv && /uv/bin/pip install uv
 COPY pyproject.toml uv.lock ./
-ENV UV_PROJECT_ENVIRONMENT=/venv UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1
-RUN uv sync --frozen --no-dev --no-install-project
-RUN {_INSTALL_FAIRLEAD} || uv pip install --python /venv/bin/python {fairlead}
+ENV UV_PROJECT_ENVIRONMENT=/venv UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1
+RUN /uv/bin/uv sync --frozen --no-dev --no-install-project
+RUN {_INSTALL_FAIRLEAD} || /uv/bin/uv pip install --python /venv/bin/python {fairlead}
 """
         case "requirements.txt":
             return f"""\
-COPY requirements.txt ./
+{_copies(("requirements.txt", *site.lock_parts))}\
 RUN /venv/bin/pip install --requirement requirements.txt
 RUN {_INSTALL_FAIRLEAD} || /venv/bin/pip install --constraint requirements.txt {fairlead}
 """
@@ -140,8 +142,18 @@ RUN {_INSTALL_FAIRLEAD} || /venv/bin/pip install {fairlead}
 """
     raise InputError(
         f"cannot write a Dockerfile: nothing in {site.plan.cwd} says what the app depends on; "
-        "allowed: uv.lock, requirements.txt or pyproject.toml"
+        "allowed: uv.lock, requirements.txt (`poetry export` and `pip freeze` write one), or pyproject.toml with project.dependencies"
     )
+
+
+def _copies(files: tuple[str, ...]) -> str:
+    """Each file to where it is in the app's folder."""
+    lines = []
+    for file in files:
+        to = f"./{PurePosixPath(file).parent}/".replace("/./", "/")
+        plain = one_line(file, "the file").isascii() and not set(file) & set(' \\"[]*?$#')
+        lines.append(f"COPY {file} {to}\n" if plain else f"COPY {json.dumps([file, to])}\n")
+    return "".join(lines)
 
 
 TARGET = Target(
@@ -149,5 +161,5 @@ TARGET = Target(
     "a Dockerfile and a .dockerignore, for the app's folder",
     render,
     CARES,
-    "docker build -t NAME . && docker run --read-only --tmpfs /tmp -p 8000:8000 NAME",
+    "docker build -t IMAGE . && docker run --read-only --tmpfs /tmp -p PORT:PORT IMAGE",
 )

@@ -49,6 +49,8 @@ class Site:
     """For the service manager of one user, without root."""
     listed: bool = False
     """Whether the places to listen are listed in http.bind, and not given as http.host and http.port."""
+    takes_port: bool = True
+    """Whether PORT in the environment may name another port than the plan's."""
     memory: int | None = None
     """Bytes that the memory budget was set to, when it is a size; a share follows whatever limit there is."""
     environment_file: str | None = None
@@ -57,6 +59,8 @@ class Site:
     """The Python that a container image is built with, as X.Y."""
     lock: str | None = None
     """What pins the dependencies, in the app's folder: uv.lock, requirements.txt or pyproject.toml."""
+    lock_parts: tuple[str, ...] = ()
+    """Files that requirements.txt takes in; relative to the app's folder."""
     config: str | None = None
     """The configuration file, when it was named; relative to the app's folder where it lies in it."""
 
