@@ -146,7 +146,7 @@ def _circumstances(document: report.Document) -> str:
     if document["quick"]:
         text += " **A quick look (`--quick`): few and short rounds, smaller sizes.**"
     if share > BUSY:
-        text += f" **The machine was busy: others used {share:.0%} of it meanwhile. Trust ratios, not values.**"
+        text += f" **The machine was busy: others used {share:.0%} of it meanwhile. Measure again: even the ratios are off.**"
     return text
 
 

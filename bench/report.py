@@ -134,7 +134,7 @@ def _about(document: Document) -> list[str]:
         lines.append(f"- {name}: " + ", ".join(f"{package} {version}" for package, version in packages.items()))
     lines.append(f"- others used {share['median']:.0%} of the machine meanwhile (worst {share['worst']:.0%})")
     if share["median"] > BUSY:
-        lines.append("- **A busy machine: compare ratios of the same round, not values, and measure again.**")
+        lines.append("- **A busy machine: measure again. Even ratios of the same round are off.**")
     if document["quick"]:
         lines.append("- a quick look: few, short rounds")
     lines.append("- median (smallest–largest run); × is the median ratio to Fairlead in the same round")
