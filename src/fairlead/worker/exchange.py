@@ -47,6 +47,8 @@ class Exchange:
     disconnected = False
     told = False
     was_cut = False
+    refused = False
+    """What the client sent is refused, and that is answered. The app is told that the client left."""
 
     def __init__(
         self, protocol: "HttpProtocol", scope: Any, target: bytes, keep_alive: bool, expects_continue: bool
@@ -97,7 +99,7 @@ class Exchange:
         protocol = self.protocol
         if self.was_cut and isinstance(error, asyncio.CancelledError):
             return
-        if self.disconnected and error is None:
+        if self.refused or (self.disconnected and error is None):
             return
         _logger.error(message, exc_info=error)
         if self.complete or self.disconnected:
@@ -116,7 +118,7 @@ class Exchange:
             block = self.protocol.server_state.blocks[self.protocol.secure]
             answer = plain_answer(status, block, text, extra)
             self.protocol.transport.write(answer[: -len(text)] if self.scope["method"] == "HEAD" else answer)
-        self.complete = True
+        self.complete = self.disconnected = True
         self.has_news()
         self.protocol.close_answered()
 
