@@ -208,8 +208,7 @@ class Exchange:
         if self.bodiless:
             body = b""
         elif self.chunked:
-            if body:
-                body = b"%x\r\n%b\r\n" % (len(body), body)
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 body += _LAST_CHUNK
         elif self.left != _UNTIL_CLOSE:

@@ -203,6 +203,26 @@ def test_what_an_app_sends_as_the_body_of_an_answer_without_one_is_left_out(
     play(tmp_path, app, scenario)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")]], ids=["chunked", "length"])
+def test_a_body_may_be_any_kind_of_bytes_and_stays_the_apps(
+    tmp_path: Path, kind: Any, headers: list[tuple[bytes, bytes]]
+) -> None:
+    pieces = [kind(b"some"), kind(b""), kind(b"e"), kind(b"")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for index, piece in enumerate(pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": index < 3})
+
+    async def scenario(bench: Bench) -> None:
+        client = await bench.connect()
+        assert (await client.get()).body == b"somee"
+        assert [bytes(piece) for piece in pieces] == [b"some", b"", b"e", b""]
+
+    play(tmp_path, app, scenario)
+
+
 @pytest.mark.parametrize("wish", ["h2c", "websocket"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_the_body_of_a_request_that_wishes_for_another_protocol_is_its_own(
