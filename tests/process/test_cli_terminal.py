@@ -114,3 +114,9 @@ def test_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     program = f"{' '.join(COMMAND)} config --json | head -n 1"
     done = subprocess.run(program, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "config"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=30)
+    assert (done.returncode, done.stderr) == (1, b"error: cannot write: No space left on device\n")

@@ -279,6 +279,18 @@ def test_a_stop_during_a_reload_is_obeyed(service: Service) -> None:
     wait_gone(family)
 
 
+def test_a_stop_while_the_configuration_is_read_again_blames_nobody(service: Service) -> None:
+    service.write(app("one"))
+    service.start("--workers", "1")
+    service.signal(signal.SIGHUP)
+    service.wait_for("reload.begin")
+    family = descendants(service.pid)
+    assert service.stop() == 0
+    wait_gone(family)
+    assert service.logged("reload.failed")
+    assert not service.logged("stop.left_over")
+
+
 def test_every_signal_is_answered_in_the_middle_of_a_reload(service: Service) -> None:
     service.write(app("one"))
     service.start("--workers", "1")

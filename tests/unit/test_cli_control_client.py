@@ -159,3 +159,11 @@ def test_end_of_a_process_is_noticed():
     pid = os.posix_spawn("/bin/true", ["true"], {})
     assert wait_gone(os.pidfd_open(pid), 10)
     os.waitpid(pid, 0)
+
+
+def test_silence_about_the_status_reads_as_a_sentence(server):
+    hold = threading.Event()
+    instance, _ = server(hold=hold)
+    with pytest.raises(FairleadError, match="cannot read the status of shop: the supervisor does not answer"):
+        ask(instance, "status", silence=0.1)
+    hold.set()

@@ -1,5 +1,7 @@
 """The command's verbs, and how its errors look. Each verb imports what it needs when it runs."""
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -80,3 +82,12 @@ def run_command(given: Given) -> None:
 
         print_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        from fairlead.cli.output import print_error
+
+        print_error(FairleadError(f"cannot write: {error.strerror}"))
+        # What could not be written is still in the buffer, and Python would try again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)

@@ -59,10 +59,14 @@ class ControlClient:
                     return _result(answer, command)
         except TimeoutError as error:
             cause = f"the supervisor does not answer (nothing for {silence:g} s)"
-            raise FairleadError(f"cannot {command} {self._instance.name}: {cause}") from error
+            raise FairleadError(f"cannot {self._what(command)}: {cause}") from error
         except ConnectionError as error:
-            raise FairleadError(f"cannot {command} {self._instance.name}: {_why(error)}") from error
-        raise FairleadError(f"cannot {command} {self._instance.name}: the supervisor went away without an answer")
+            raise FairleadError(f"cannot {self._what(command)}: {_why(error)}") from error
+        raise FairleadError(f"cannot {self._what(command)}: the supervisor went away without an answer")
+
+    def _what(self, command: str) -> str:
+        name = self._instance.name
+        return f"read the status of {name}" if command == "status" else f"{command} {name}"
 
     def peer(self) -> int:
         """A pidfd of the supervisor, which the caller closes; -1 when it lives where we cannot see it."""

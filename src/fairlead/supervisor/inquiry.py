@@ -13,7 +13,8 @@ LONGEST_OUTPUT = 4 * 1024 * 1024
 
 
 class Inquiry:
-    """Starts `command` with the answer's descriptor as its last argument. Calls `done(answer, problem)` exactly once.
+    """Starts `command` with the answer's descriptor as its last argument. Calls `done(answer, problem)` once, unless it is
+    stopped before.
 
     `problem` is why there can be no answer, or what the command said when it gave none.
     """
@@ -42,6 +43,16 @@ class Inquiry:
         """A child is gone; if it is ours, its pid may be somebody else's from now on."""
         if pid == self.pid:
             self.pid = None
+
+    def stop(self) -> set[int]:
+        """Nobody wants to know any more: `done` is not called. Returns the pid that is still to be reaped."""
+        self._timer.cancel()
+        for descriptor in list(self._open):
+            self._close(descriptor)
+        if self.pid is None:
+            return set()
+        send_signal(self.pid, signal.SIGKILL)
+        return {self.pid}
 
     def _read(self, descriptor: int) -> None:
         try:

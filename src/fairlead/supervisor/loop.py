@@ -115,6 +115,8 @@ class Supervisor:
             return await self._done
         finally:
             await self._certificates.stop()
+            if self._inquiry is not None:
+                self._strangers |= self._inquiry.stop()  # none of the app's
             await leftovers.end_leftovers(self._log, self._strangers, lambda: 0.0 if self._hurry else leftovers.GRACE)
             self._control.stop()
             self._log.info("supervisor.stopped", code=self._done.result() if self._done.done() else None)

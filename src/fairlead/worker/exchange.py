@@ -48,6 +48,8 @@ class Exchange:
     disconnected = False
     told = False
     was_cut = False
+    refused = False
+    """What the client sent is refused, and that is answered. The app is told that the client left."""
 
     def __init__(
         self, protocol: "HttpProtocol", scope: Any, target: bytes, keep_alive: bool, expects_continue: bool
@@ -98,7 +100,7 @@ class Exchange:
         protocol = self.protocol
         if self.was_cut and isinstance(error, asyncio.CancelledError):
             return
-        if self.disconnected and error is None:
+        if self.refused or (self.disconnected and error is None):
             return
         _logger.error(message, exc_info=error)
         if self.complete or self.disconnected:
@@ -117,7 +119,7 @@ class Exchange:
             block = self.protocol.server_state.blocks[self.protocol.secure]
             answer = plain_answer(status, block, text, extra)
             self.protocol.transport.write(answer[: -len(text)] if self.scope["method"] == "HEAD" else answer)
-        self.complete = True
+        self.complete = self.disconnected = True
         self.has_news()
         self.protocol.close_answered()
 
@@ -207,8 +209,7 @@ class Exchange:
         if self.bodiless:
             body = b""
         elif self.chunked:
-            if body:
-                body = b"%x\r\n%b\r\n" % (len(body), body)
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 body += _LAST_CHUNK
         elif self.left != _UNTIL_CLOSE:

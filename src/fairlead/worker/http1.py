@@ -4,7 +4,8 @@ It behaves as uvicorn's does, and is no subclass of it: little would be left of 
 What differs: idle connections are found by a sweep, not by a timer for each. A head that announces its length waits for
 the first piece of the body, so that both are one write (the ASGI specification allows it). Event streams close their
 connection at the end. Invalid data behind a valid request is answered in its turn. A client of HTTP/1.0 is sent no
-chunks.
+chunks. A client that is still sending when its connection's last answer goes out has time to read that. A request that
+wishes for another protocol than WebSocket keeps its body.
 """
 
 import asyncio

@@ -160,6 +160,7 @@ class Limits:
                 self._linger()
                 return
             if newest is under_way:
+                newest.refused = True
                 newest.answer_instead(self.refusal, TEXTS[self.refusal])
                 return
             if self.pipeline:

@@ -57,7 +57,9 @@ def run_worker(context: WorkerContext) -> int:
     try:
         access = _access_log(context)
     except OSError as error:
-        context.channel.send(Failed("log", f"cannot open {context.plan.log.access_file}: {error.strerror}"))
+        context.channel.send(
+            Failed("log", f"cannot open log.access_file {context.plan.log.access_file}: {error.strerror}")
+        )
         return _FAILED
     worker = Worker(context, access)
     loop = loop_factory(worker.config)()

@@ -1,6 +1,7 @@
 """Our own HTTP/1.1 protocol, where a client still sends while its answer is out, or wishes for another protocol."""
 
 import asyncio
+import itertools
 import socket
 import ssl
 import threading
@@ -75,6 +76,35 @@ def test_a_body_too_large_behind_its_answer_gets_no_second_one(tmp_path: Path) -
         assert await client.rest() == b""
 
     play(tmp_path, early, scenario, max_body_size=100)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_app_whose_request_is_refused_is_told_that_the_client_left(
+    tmp_path: Path, answers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As frameworks do, it answers all the same, or raises: nobody is to blame for that but the client."""
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while not heard or heard[-1] != "http.disconnect":
+            heard.append((await receive())["type"])
+        if not answers:
+            raise ValueError("the client left")
+        for message in respond(400, b"cannot read the body"):
+            await send(message)
+
+    async def scenario(bench: Bench) -> None:
+        client = await bench.connect()
+        client.send(POST + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await until(lambda: bool(heard))
+        client.send(b"ff\r\n" + b"x" * 255 + b"\r\n")
+        assert (await client.answer()).status == 413
+        assert await client.rest() == b""
+        await until(lambda: not bench.state.calls)
+        assert (bench.read().requests, bench.read().in_flight) == (1, 0)
+
+    play(tmp_path, app, scenario, max_body_size=100)
+    assert [record.getMessage() for record in caplog.records] == ["The request's body is too large. (413)"]
 
 
 @pytest.mark.parametrize("path", ["/fine", "/broken", "/busy"])
@@ -169,6 +199,26 @@ def test_what_an_app_sends_as_the_body_of_an_answer_without_one_is_left_out(
         for _ in range(2):
             answer = await client.get()
             assert (answer.status, answer.header("connection")) == (status, None)
+
+    play(tmp_path, app, scenario)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")]], ids=["chunked", "length"])
+def test_a_body_may_be_any_kind_of_bytes_and_stays_the_apps(
+    tmp_path: Path, kind: Any, headers: list[tuple[bytes, bytes]]
+) -> None:
+    pieces = [kind(b"some"), kind(b""), kind(b"e"), kind(b"")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for index, piece in enumerate(pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": index < 3})
+
+    async def scenario(bench: Bench) -> None:
+        client = await bench.connect()
+        assert (await client.get()).body == b"somee"
+        assert [bytes(piece) for piece in pieces] == [b"some", b"", b"e", b""]
 
     play(tmp_path, app, scenario)
 
@@ -395,8 +445,13 @@ def test_a_client_that_takes_nothing_of_its_last_answer_is_cut(tmp_path: Path, p
             bench.state.sweep(now + seconds)
             await asyncio.sleep(0)
             assert bench.state.connections
-        bench.state.sweep(now + 90)
-        await until(lambda: not bench.state.connections)
+        later = itertools.count(90, 61)
+
+        def cut() -> bool:
+            bench.state.sweep(now + next(later))
+            return not bench.state.connections
+
+        await until(cut)
         sock.close()
 
     play(tmp_path, app, scenario, protocol=protocol)
