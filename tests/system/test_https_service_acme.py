@@ -1,6 +1,7 @@
 """The running service and a real authority: Pebble."""
 
 import asyncio
+import functools
 import os
 import signal
 import ssl
@@ -179,6 +180,23 @@ def test_upgrade_in_the_middle_of_an_order_loses_neither_it_nor_its_end(
     assert not slow_service.logged("certificate.failed")
     assert slow_service.stop() == 0
     assert not slow_service.logged("stop.left_over")
+
+
+def test_reload_with_another_name_goes_on_with_the_order_under_way(
+    slow_service: HttpsService, slow_pebble: Pebble
+) -> None:
+    slow_service.acme(slow_pebble, "first.example")
+    orders = slow_pebble.orders()
+    agent = in_the_middle(slow_service)
+    slow_service.acme(slow_pebble, "first.example", "second.example")
+    with slow_pebble.stopped():
+        assert slow_service.ask("reload")["ok"]
+        assert alive(agent)
+    for name in ("first.example", "second.example"):
+        slow_service.wait_for("certificate.obtained", names=[name])
+        slow_service.wait_until(functools.partial(slow_service.serial, name), "handshake")
+    assert slow_pebble.orders() == orders + 2
+    assert not slow_service.logged("certificate.failed")
 
 
 def test_who_waits_for_a_renewal_is_told_of_an_upgrade_and_the_renewal_goes_on(

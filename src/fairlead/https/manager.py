@@ -49,7 +49,7 @@ class Event(Action):
 
 class Manager:
     """The certificates of one plan. `states` is what the store said at the start, by key; `under_way`: jobs whose agents
-    another program has started, and whose ends will come here."""
+    run already, and whose ends will come here: those of the plan before, or of the program before."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Manager:
         self._plans = {plan.key: plan for plan in https.certificates}
         self._states = {key: states.get(key, CertificateState()) for key in self._plans}
         self._running: dict[str, Job] = {
-            job.certificate.key: job for job in under_way if job.https == https and job.certificate.key in self._plans
+            job.certificate.key: job for job in under_way if job.certificate.key in self._plans
         }
         self._wanted: dict[str, Job] = {}
         self._told: dict[str, str] = {}
@@ -100,7 +100,7 @@ class Manager:
     def agent_ended(self, job: Job, result: Result | None, now: float) -> list[Action]:
         """The agent of `job` has ended. `result` None: it was killed or wrote no result."""
         key = job.certificate.key
-        if self._running.get(key) is not job:
+        if not self.is_running(job):
             return []
         del self._running[key]
         if result is None or result.outcome == "lost":
@@ -114,6 +114,10 @@ class Manager:
         if result.outcome in ("obtained", "revoked", "failed"):
             actions.append(Event(result.outcome, key, job.certificate.names, _story(result)))
         return actions + self._alarms(key, now)
+
+    def is_running(self, job: Job) -> bool:
+        """Whether the end of the job's agent belongs here."""
+        return self._running.get(job.certificate.key) is job
 
     def is_wanted(self, key: str) -> bool:
         """Whether a job that a person wants is still to begin: its end is the one to tell."""

@@ -62,7 +62,7 @@ class Certificates:
                 store.check_certificate(one.key)
 
     def serve(self, plan: Plan, under_way: Iterable[Job] = ()) -> None:
-        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that agents are at already.
+        """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that the program before has begun.
 
         When the store cannot be read, it is tried again, until it can be or another plan serves.
         """
@@ -92,7 +92,8 @@ class Certificates:
         store = _store(plan)
         states = {one.key: store.state(one.key) for one in plan.https.certificates}
         self._say_unused(set(store.keys()) - set(states))
-        self._manager = Manager(plan.https, states, self._identity, under_way)
+        running = [job.agent for job in self._children.values() if job.agent]
+        self._manager = Manager(plan.https, states, self._identity, [*running, *under_way])
 
     def held(self) -> list["HeldJob"]:
         """The agents and hooks under way, for the program that takes this one's place."""
@@ -181,7 +182,6 @@ class Certificates:
 
     def _watch(self, job: "UnderWay", process: HeldProcess | None = None) -> None:
         """Looks after a job to its end. `process`: the one that is at it already."""
-        manager = self._manager
 
         def line(text: str) -> None:
             if job.agent:
@@ -195,7 +195,8 @@ class Certificates:
                 return
             if errors:
                 self._log.warning("certificate.agent", key=job.agent.certificate.key, text=errors)
-            if manager is not None and manager is self._manager:
+            manager = self._manager
+            if manager is not None and manager.is_running(job.agent):
                 result = job.results[-1] if job.results else None
                 self._act(manager.agent_ended(job.agent, result, time.time()))
                 if not manager.is_wanted(job.agent.certificate.key):
