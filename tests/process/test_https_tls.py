@@ -137,6 +137,19 @@ def test_client_that_sends_no_name_gets_what_was_chosen_for_it(store: Store, def
                 shown_names(port, store, None)
 
 
+@pytest.mark.parametrize(("default", "told"), [("*", False), ("", False), ("a.test", False), ("b.test", True)])
+def test_default_name_that_is_on_no_certificate_from_files_is_told(store: Store, default: str, told: bool) -> None:
+    issue(store, plan_of(store, ("a.test",)))
+    plan = CertificatePlan("files", (), "/c.pem", "/k.pem")
+    https = HttpsPlan(str(store.root), (plan,), tls=TlsPlan(default_name=default))
+    certificates = Certificates(https)
+    assert certificates.load(store) == []
+    store.write_pair(plan.key, store.read_pair("internal/a.test") or b"")
+    store.write_state(plan.key, store.state("internal/a.test"))
+    problem = "clients that send no name are refused: https.default_name 'b.test' is on no certificate"
+    assert certificates.load(store) == ([problem] if told else [])
+
+
 def test_name_without_a_certificate_yet_is_served_once_it_is_there(store: Store) -> None:
     https = plan_of(store, ("a.test",), ("b.test",))
     issue(store, replace(https, certificates=https.certificates[:1]))

@@ -60,7 +60,15 @@ class Certificates:
                 self._by_key[plan.key] = found
         # One assignment: a handshake sees the old table or the new one.
         self._by_name = {name: context for names, context in self._by_key.values() for name in names}
-        return problems
+        return problems + self._nameless_problems()
+
+    def _nameless_problems(self) -> list[str]:
+        """Names of certificates from files are known only once they are read: whether default_name is among them, too."""
+        plans, name = self._https.certificates, self._https.tls.default_name
+        complete = len(self._by_key) == len(plans) and all(plan.source == "files" for plan in plans)
+        if not complete or name in ("", "*") or self._find(None) is not None:
+            return []
+        return [f"clients that send no name are refused: https.default_name {name!r} is on no certificate"]
 
     @property
     def names(self) -> frozenset[str]:
