@@ -75,6 +75,12 @@ def test_store_of_another_user_is_an_error(store: Store) -> None:
         Store.open(store.root, owner=os.geteuid() + 1)
 
 
+def test_file_in_the_place_of_the_store_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("mine")
+    with pytest.raises(StoreError, match="store: it is no folder"):
+        Store.open(tmp_path / "store")
+
+
 def test_symbolic_link_is_an_error(store: Store, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"x")
     store.write("challenges/a", b"x")

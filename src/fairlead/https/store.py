@@ -52,6 +52,8 @@ class Store:
             if not store.root.exists():
                 store._make_folder(store.root)
                 store.write("README", README_TEXT.encode())
+            elif not store.root.is_dir():
+                raise StoreError(f"cannot use {store.root}: it is no folder")
             for folder in (store.root, *(path for path in sorted(store.root.rglob("*")) if path.is_dir())):
                 store._check(folder, 0o700)
         except OSError as error:
