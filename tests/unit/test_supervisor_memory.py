@@ -123,6 +123,13 @@ def test_scale_up_stops_where_the_budget_is_full() -> None:
     weigh(host, each=200 * MB)
     host.post(model.Commanded("scale", 1, workers="9"))
     assert len(host.workers()) == 4  # 60 + 4 × 200; a fifth would be above 1000
+    note = str(host.replies()[-1].result["note"])
+    assert note.startswith(
+        "5 of them do not fit into the memory budget now: 860 MB of 1.0 GB are used, and a worker needs 200 MB"
+    )
+    host.post(model.Commanded("scale", 2, workers="3"))
+    assert host.replies()[-1].result == {"workers": 3}
+    host.post(model.Commanded("scale", 3, workers="9"))
     assert host.logged("memory.full")[0]["workers"] == "5 more wanted, 0 fit"
     weigh(host, 3, each=200 * MB)
     assert len(host.logged("memory.full")) == 1
