@@ -172,7 +172,7 @@ def check_reload(turn: Turn, operation: Operation, plan: Plan) -> str:
 def tick(turn: Turn) -> None:
     """Marks the workers that are to be replaced for their memory, before it is too late."""
     state = turn.state
-    if state.serving is None or state.operation is not None or state.memory.at is None:
+    if state.serving is None or state.changing or state.memory.at is None:
         return
     release = state.releases[state.serving]
     serving = [w for w in state.workers_of(release.number) if w.state == WorkerState.SERVING and not w.retiring]
