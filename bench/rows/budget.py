@@ -66,9 +66,17 @@ async def _under_load(it: Running, seconds: float) -> tuple[list[int], LoadClien
 def _measuring(session: Session, server: Server, _reference: Values) -> Sample:
     seconds, size = session.pick(15, 30), session.pick(128e6, 1e9)
     found = {key: _at_rest(session, server, int(shared), seconds) for key, shared in (("all", size), ("small", 1e6))}
-    return Sample(
-        {key: [value * 100] for key, value in found.items()} | {"size": [(found["all"] - found["small"]) * 100]}
+    found["size"] = found["all"] - found["small"]
+    found["alone"] = _metered(session, "metered", int(size), seconds / 2) - _metered(
+        session, "bare", int(size), seconds / 2
     )
+    return Sample({key: [value * 100] for key, value in found.items()})
+
+
+def _metered(session: Session, how: str, shared: int, seconds: float) -> float:
+    """CPUs that 8 forks use which look at their memory as workers do, or which do not look."""
+    app = App("grows:app", _APPS, env={"METERED_SHARED": str(shared)})
+    return float(json.loads(session.python("metered.py", how, str(seconds), app=app))["cpu"]) / seconds
 
 
 def _at_rest(session: Session, server: Server, shared: int, seconds: float) -> float:
@@ -144,17 +152,19 @@ ROWS = (
         "measuring",
         "What measuring memory costs: 8 workers of an app of 1 GB at rest",
         "CPU of the supervisor, the template and all workers without a request over half a minute, all of it: heartbeats too. "
-        "The same with an app of 1 MB: the difference is what the size costs. (With --quick: 128 MB, 15 s.)",
+        "The same with an app of 1 MB: the difference is what the size costs. The measuring alone: 8 forks of 1 GB that look at their "
+        "memory twice a second, as workers at rest do, less the same 8 that do not look. (With --quick: 128 MB, 15 s.)",
         (
+            Metric("alone", "measuring alone, %", 2),
             Metric("all", "8 × 1 GB, % of a core", 2),
             Metric("small", "8 × 1 MB, %", 2),
             Metric("size", "by the size, %", 2),
         ),
         (FAIRLEAD,),
         _measuring,
-        aims=(Aim("all", 0.5, False, "% of a core for everything, measuring included"),),
+        aims=(Aim("alone", 0.5, False, "% of a core for measuring the memory of 8 workers of 1 GB"),),
         quick_rounds=0,
-        seconds=(45.0, 85.0),
+        seconds=(70.0, 127.0),
         most_rounds=1,
     ),
     Row(

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -129,6 +131,18 @@ def test_steps_command_lists_runs_and_looks_ahead(service: Service) -> None:
     assert len(lines(service.folder, "migrate")) == 2
     wrong = service.command("steps", "run", "migrat")
     assert (wrong.returncode, wrong.stderr) == (2, "error: cannot run step 'migrat': allowed: migrate\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_steps_run_that_is_ended_leaves_nothing_of_its_step(service: Service, number: int) -> None:
+    configure(service, "name = 'long'\n    run = ['sh', '-c', 'sleep 600 & echo $! > step.pid; wait']")
+    command = [sys.executable, "-m", "fairlead.cli.main", "steps", "run"]
+    process = subprocess.Popen(command, cwd=service.folder, env=service.environment(), stderr=subprocess.DEVNULL)
+    path = service.folder / "step.pid"
+    service.wait_until(lambda: path.exists() and path.read_text().endswith("\n"), "the step runs")
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    service.wait_until(lambda: not alive(int(path.read_text())), "what the step started is gone")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fairlead.companions.policy import Companion
 from fairlead.errors import InputError
 from fairlead.plan.model import Bind
 from fairlead.startup.policy import StartupPolicy
@@ -103,3 +104,11 @@ def test_memory_budget_that_is_a_size_becomes_a_limit_a_tenth_beyond_it() -> Non
     service = yaml.safe_load(TARGETS["compose"].render(limited)[0].text)["services"]["Shop"]
     assert service["deploy"]["resources"]["limits"]["memory"] == "1100000000"
     assert "MemoryMax=1100000000\n" in TARGETS["systemd"].render(limited)[0].text
+
+
+@pytest.mark.parametrize("target", ["systemd", "supervisor", "compose"])
+def test_nobody_kills_the_service_before_its_companions_have_had_their_time(target: str) -> None:
+    patient = make_plan(name="shop", cwd="/srv/shop", companions=(Companion("queue", ("q",), stop_timeout=300.0),))
+    files = TARGETS[target].render(site(plan=patient))
+    texts = "".join(file.text for file in files)
+    assert any(line in texts for line in ("TimeoutStopSec=310s", "stopwaitsecs=310", "stop_grace_period: 310s"))

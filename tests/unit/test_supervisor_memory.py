@@ -1,12 +1,15 @@
 """The supervisor's decisions about memory, without a process."""
 
+import dataclasses
+
 import pytest
 
 from fairlead.memory.policy import MemoryPolicy, Usage, fitting, is_fat, parse_budget
-from fairlead.messages import Imported, Ready
+from fairlead.messages import Imported, Ready, StepsRan
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
+from fairlead.steps.policy import Step
 from fairlead.supervisor import model
 from fairlead.testing.fake_host import FakeHost, make_plan
 
@@ -123,6 +126,13 @@ def test_scale_up_stops_where_the_budget_is_full() -> None:
     weigh(host, each=200 * MB)
     host.post(model.Commanded("scale", 1, workers="9"))
     assert len(host.workers()) == 4  # 60 + 4 × 200; a fifth would be above 1000
+    note = str(host.replies()[-1].result["note"])
+    assert note.startswith(
+        "5 of them do not fit into the memory budget now: 860 MB of 1.0 GB are used, and a worker needs 200 MB"
+    )
+    host.post(model.Commanded("scale", 2, workers="3"))
+    assert host.replies()[-1].result == {"workers": 3}
+    host.post(model.Commanded("scale", 3, workers="9"))
     assert host.logged("memory.full")[0]["workers"] == "5 more wanted, 0 fit"
     weigh(host, 3, each=200 * MB)
     assert len(host.logged("memory.full")) == 1
@@ -150,6 +160,24 @@ def test_leaking_worker_is_replaced_before_the_budget_is_used_up() -> None:
         assert size < 900 * MB
     assert host.state.memory.usage.total < 1000 * MB
     assert host.logged("memory.replace")
+    assert len(host.workers()) == 4
+
+
+def test_leaking_worker_is_replaced_while_the_previous_steps_of_a_reload_take_their_time() -> None:
+    host = start()
+    host.on_steps = lambda _: []
+    host.post(model.Commanded("reload", 7))
+    host.post(model.Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
+    leaking, size = host.workers()[0].id, 10 * MB
+    while leaking in host.state.workers:
+        size += 50 * MB
+        weigh(host, 1, **{f"w{leaking}": size})
+        assert size < 900 * MB
+    [run] = host.state.step_runs
+    host.post(model.Said(run, StepsRan()))
+    host.post(model.Exited(host.alive.pop(run), "exit code 0", clean=True))
+    weigh(host, 1)
+    assert {worker.release for worker in host.workers()} == {2}
     assert len(host.workers()) == 4
 
 

@@ -1,13 +1,17 @@
 """Workers that follow the load: the decisions, without a process."""
 
+import dataclasses
+
 import pytest
 
 from fairlead.config.load import load
 from fairlead.errors import InputError
 from fairlead.memory.policy import MemoryPolicy, Usage
+from fairlead.messages import StepsRan
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy, after_change
 from fairlead.restarts.policy import RestartPolicy
+from fairlead.steps.policy import Step
 from fairlead.supervisor import machine, model
 from fairlead.testing.fake_host import FakeHost, make_plan
 
@@ -47,6 +51,21 @@ def test_step_in_load_is_met_within_two_seconds() -> None:
     load_for(host, 6, work=4)
     assert len(host.workers()) in (5, 6, 7)
     assert host.logged("scale.up")[0]["busy"] == "100%"
+
+
+def test_load_is_met_while_the_previous_steps_of_a_reload_take_their_time() -> None:
+    host = start()
+    host.on_steps = lambda _: []
+    host.post(model.Commanded("reload", 7))
+    host.post(model.Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
+    load_for(host, 8, work=4)
+    workers = len(host.workers())
+    assert workers in (5, 6, 7)
+    [run] = host.state.step_runs
+    host.post(model.Said(run, StepsRan()))
+    host.post(model.Exited(host.alive.pop(run), "exit code 0", clean=True))
+    assert {worker.release for worker in host.workers()} == {2}
+    assert len(host.workers()) == workers
 
 
 def test_queue_of_connections_is_a_reason_to_grow() -> None:

@@ -125,12 +125,14 @@ def put_in_place(manager: "Systemd", site: "Site", files: list["File"], force: b
 
 def settle(manager: "Systemd", site: "Site", changed: set[str], now: bool) -> None:
     """Starts or restarts the service when that was asked for; else says what is left to do."""
+    from fairlead.steps.policy import deadline
+    from fairlead.targets.model import stop_seconds
+
     service, socket = f"{site.plan.name}.service", f"{site.plan.name}.socket"
     state = manager.shown(service, "ActiveState")
     runs = state in ("active", "reloading", "activating")
-    patience = (
-        site.plan.startup.import_timeout + site.plan.startup.ready_timeout + site.plan.restarts.drain_deadline + 60.0
-    )
+    startup, steps = site.plan.startup, deadline(site.plan.steps) if site.plan.steps else 0.0
+    patience = startup.import_timeout + startup.ready_timeout + steps + stop_seconds(site.plan) + 60.0
     if runs and not changed and not (now and state == "activating"):
         typer.echo(f"{'is starting' if state == 'activating' else 'runs already'}: {service}")
     elif runs and not now:

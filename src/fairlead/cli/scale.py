@@ -14,8 +14,11 @@ def scale(
     name: Name = None,
     config: Config = None,
 ) -> None:
-    """Change the number of workers until the next start or reload."""
+    """Change the number of workers until the next start, or until the configuration says another."""
     if not re.fullmatch(r"[+-]?\d{1,4}", workers):
         raise InputError(f"cannot scale to {workers!r}: allowed: a number such as 6, or a change such as +1 or -1")
     instance = instance_of(name, config)
-    typer.echo(f"{instance.name}: {ask(instance, 'scale', {'workers': workers}).get('workers')} workers")
+    answer = ask(instance, "scale", {"workers": workers})
+    typer.echo(f"{instance.name}: {answer.get('workers')} workers")
+    if note := answer.get("note"):
+        typer.echo(f"warning: {note}", err=True)

@@ -1,7 +1,9 @@
 """`fairlead steps`: which previous steps there are, when each last ran, and running them by hand."""
 
 import json
+import signal
 from datetime import UTC, datetime
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,8 +68,17 @@ def run(
         due = [step for step in known if name is not None or step["due"]]
         typer.echo("\n".join(f"{step['name']}: {' '.join(step['run'])}" for step in due) or "nothing is due")
         return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     ran = run_due(plan, EventLog(plan.log.format, "steps", 2, plan.log.level), lambda _text: None, name)
     typer.echo(f"ran {', '.join(ran)}" if ran else "nothing is due")
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """The step under way ends with all that it started: what went on alone would do so without the lock."""
+    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _plan(config: str | None) -> "Plan":
@@ -86,7 +97,7 @@ def read_steps(plan: "Plan") -> list[dict[str, Any]]:
     from fairlead.steps.records import Records
 
     release, records = fingerprint(plan), Records(plan).read()
-    databases = {step.lock: _ask(step.lock, plan.name) for step in plan.steps if step.lock}
+    databases = {address: _ask(address, plan.name) for address in {step.lock for step in plan.steps if step.lock}}
     report = []
     for step in plan.steps:
         own = records.get(step.name)

@@ -440,7 +440,8 @@ def scale(turn: Turn, wanted: str) -> tuple[str, dict[str, object]]:
     state.target = number
     if state.operation is not None:
         state.operation.target = number
-    return "", {"workers": number}
+    note = memory.shortage(turn, number)
+    return "", {"workers": number} | ({"note": note} if note else {})
 
 
 def stop(turn: Turn, now: bool, reason: str) -> None:

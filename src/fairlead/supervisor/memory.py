@@ -75,6 +75,24 @@ def room(turn: Turn, release: Release, missing: int) -> int:
     return allowed
 
 
+def shortage(turn: Turn, workers: int) -> str:
+    """What of so many workers does not fit by now, with the figures; empty when all of it does, or nothing is known yet."""
+    state = turn.state
+    if state.serving is None or state.operation is not None or state.memory.at is None:
+        return ""
+    release = state.releases[state.serving]
+    budget, each = release.plan.memory.budget, need(state, release)
+    missing = workers - sum(worker.counts for worker in state.workers_of(release.number))
+    over = min(missing, missing - free(state, budget, each) // each)
+    if not budget or over <= 0:
+        return ""
+    used = format_size(state.memory.usage.total)
+    return (
+        f"{over} of them do not fit into the memory budget now: {used} of {format_size(budget)} are used, and a worker needs "
+        f"{format_size(each)}; they start when there is room"
+    )
+
+
 def is_alone(state: State, release: Release) -> bool:
     """Whether nothing would go on without one worker more: none of the release is there, and none is on its way out."""
     if state.operation is not None and state.operation.release == release.number and state.serving is not None:
@@ -154,7 +172,7 @@ def check_reload(turn: Turn, operation: Operation, plan: Plan) -> str:
 def tick(turn: Turn) -> None:
     """Marks the workers that are to be replaced for their memory, before it is too late."""
     state = turn.state
-    if state.serving is None or state.operation is not None or state.memory.at is None:
+    if state.serving is None or state.changing or state.memory.at is None:
         return
     release = state.releases[state.serving]
     serving = [w for w in state.workers_of(release.number) if w.state == WorkerState.SERVING and not w.retiring]

@@ -434,6 +434,11 @@ class State:
         ours += [(run.pid, run.id) for run in self.companions.values()]
         return dict(ours).get(pid)
 
+    @property
+    def changing(self) -> bool:
+        """Whether a release is being loaded: what replaces single workers waits for it. Previous steps may take an hour."""
+        return self.operation is not None and self.operation.release is not None
+
     def workers_of(self, release: int) -> list[Worker]:
         """The release's workers, oldest first."""
         return [worker for worker in self.workers.values() if worker.release == release]

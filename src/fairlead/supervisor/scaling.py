@@ -20,7 +20,7 @@ _SMOOTH = 1.0
 def tick(turn: Turn, load: Load | None) -> None:
     """Looks at the load, and changes the number of workers when it is time."""
     state = turn.state
-    if load is None or state.serving is None or state.operation is not None:
+    if load is None or state.serving is None or state.changing:
         return
     policy = state.releases[state.serving].plan.replication
     if policy.scales:
@@ -71,3 +71,5 @@ def _change(turn: Turn, workers: int) -> None:
     figures = {"busy": f"{scaling.busy:.0%}", "queued": scaling.queued}
     turn.log("info", name, workers=workers, before=state.target, **figures)
     state.target, scaling.changed_at, scaling.calm_since, scaling.hot_since = workers, turn.now, None, None
+    if state.operation is not None:
+        state.operation.target = workers

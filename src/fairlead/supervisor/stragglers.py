@@ -32,9 +32,10 @@ class Stragglers:
     def stay(self, run: CompanionRun, exited: Exited, now: float) -> bool:
         """Whether others of the ended companion's group are left; then `gone` returns `exited` when they are not any more.
 
-        They are asked to end as the companion was, and have its time; those of one that ended by itself are killed.
+        They are asked to end as the companion was, and have what is left of its time; those of one that ended by itself, or whose
+        time is over, are killed.
         """
-        asked = run.end is not None
+        asked = run.end is not None and run.deadline is not None
         if not signal_group(exited.pid, signal.Signals[f"SIG{run.policy.stop_signal}"] if asked else signal.SIGKILL):
             return False
         self._groups[exited.pid] = _Group(exited, None if asked else now + _AFTER_KILL)

@@ -183,7 +183,7 @@ def template_overdue(turn: Turn, template: Template) -> None:
 def recycle(turn: Turn) -> None:
     """Replaces workers that reached a limit: one at a time, the replacement first where memory allows it."""
     state = turn.state
-    if state.serving is None or state.operation is not None:
+    if state.serving is None or state.changing:
         return
     workers = state.workers_of(state.serving)
     for worker in workers:

@@ -3,7 +3,7 @@
 import json
 
 from fairlead.targets import dockerfile
-from fairlead.targets.model import Care, File, Site, Target, Who, memory_limit
+from fairlead.targets.model import Care, File, Site, Target, Who, memory_limit, stop_seconds
 
 CARES = {
     "https": Care(Who.FAIRLEAD, "certificates are kept in the volume; or leave it to a proxy in front"),
@@ -20,7 +20,7 @@ def render(site: Site) -> list[File]:
     name = site.plan.name
     ports = "".join(f'      - "{port}:{port}"\n' for port in dockerfile.ports_of(site))
     published = f"    ports:\n{ports}" if ports else ""
-    grace = f"{round(site.plan.restarts.drain_deadline + 10)}s"
+    grace = f"{stop_seconds(site.plan)}s"
     memory = memory_limit(site)
     reserved = "" if memory is None else f'      resources:\n        limits:\n          memory: "{memory}"\n'
     service = name.replace(".", "-")  # Swarm takes no dots

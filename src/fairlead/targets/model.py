@@ -106,6 +106,11 @@ def memory_limit(site: Site) -> int | None:
     return None if site.memory is None else site.memory + site.memory // 10
 
 
+def stop_seconds(plan: Plan) -> int:
+    """How long a stop may take until the last process of the service has to be gone: whoever kills earlier breaks a promise."""
+    return round(max(plan.restarts.drain_deadline, *(one.stop_timeout for one in plan.companions), 0.0) + 10)
+
+
 def one_line(value: str, what: str) -> str:
     """The value, which must not break out of its line in a file."""
     if not value.isprintable():

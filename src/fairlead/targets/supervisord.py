@@ -4,7 +4,7 @@ import shlex
 
 from fairlead.errors import InputError
 from fairlead.plan.model import Bind
-from fairlead.targets.model import Care, File, Site, Target, Who, one_line
+from fairlead.targets.model import Care, File, Site, Target, Who, one_line, stop_seconds
 
 CARES = {
     "https": Care(Who.FAIRLEAD, "ports below 1024 need supervisord to run as root, and app.user"),
@@ -37,7 +37,7 @@ startsecs=5
 startretries=100
 ; TERM goes to the supervisor alone, which drains its workers; what is left after that is killed.
 stopsignal=TERM
-stopwaitsecs={round(plan.restarts.drain_deadline + 10)}
+stopwaitsecs={stop_seconds(plan)}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true

@@ -5,7 +5,7 @@ import re
 
 from fairlead.errors import InputError
 from fairlead.plan.model import Bind
-from fairlead.targets.model import Care, File, Site, Target, Who, memory_limit, one_line
+from fairlead.targets.model import Care, File, Site, Target, Who, memory_limit, one_line, stop_seconds
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@+,-]+")
 _HOMES = ("/home/", "/root/", "/run/user/")
@@ -104,7 +104,7 @@ def _service(site: Site, has_socket: bool) -> str:
     plan, name = site.plan, site.plan.name
     # Wanted and not required: a place that is taken at boot is then tried again, with the service, until it is free.
     needs = f"Wants={name}.socket\nPartOf={name}.socket\nAfter={name}.socket\n" if has_socket else ""
-    stop = round(plan.restarts.drain_deadline + 10)
+    stop = stop_seconds(plan)
     wanted_by = "default.target" if site.personal else "multi-user.target"
     reload_command = (*site.program[: site.program.index("run")], "reload", "--name", name)
     return f"""\
