@@ -3,8 +3,11 @@
 `--forerunner PID --forerunner-fd N`: a process that waits to become the first template.
 """
 
+import gc
 import sys
 
+# What these imports make stays, for months: no collection looks through it, now or later.
+gc.disable()
 # asyncio imports ssl when it is there. The supervisor never speaks TLS, and OpenSSL would cost it 4.5 MB.
 sys.modules["ssl"] = None  # type: ignore[assignment]
 # The same for hashlib, which then takes Python's own functions.
@@ -17,6 +20,9 @@ from fairlead.host.forerunner import Forerunner
 from fairlead.plan.model import Plan
 from fairlead.supervisor import succession
 from fairlead.supervisor.loop import Supervisor
+
+gc.freeze()
+gc.enable()
 
 
 def main(arguments: list[str]) -> int:

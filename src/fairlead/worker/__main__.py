@@ -5,6 +5,11 @@ DESCRIPTORS: plan, channel, stacks, scoreboard, listeners …, separated by comm
 `--wait CHANNEL` instead: everything is imported but the app, and what to become is heard on the channel.
 """
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # what these imports make stays: to look through it again and again would take a tenth of them
+
 import os
 import signal
 import socket
@@ -72,6 +77,7 @@ def _work(arguments: list[str]) -> int:
         channel.send(Failed("https", str(error)))
         return FAILED
     import_loop(plan.http.loop)
+    gc.enable()
     if plan.memory.gc == "tuned":
         hold_gc()
     config = _import_app(plan, channel)
