@@ -360,6 +360,8 @@ def test_what_cannot_be_installed_is_told_before_anything_is_written(machine: Ma
     machine.write("/opt/taken/fairlead.toml", "[http]\nport = 8000\n")
     machine.write("/opt/nowhere/main.py", APP)
     machine.write("/opt/nowhere/fairlead.toml", '[http]\nhost = "192.0.2.1"\n')
+    machine.write("/opt/secret/main.py", APP)
+    machine.write("/opt/secret/fairlead.toml", '[startup]\nenvironment_file = "/etc/secret"\n')
     machine.run("groupadd", "packers")
     for folder, arguments, cause in [
         ("shop", ("--name", "dbus"), "/dbus.service has that name"),
@@ -377,6 +379,7 @@ def test_what_cannot_be_installed_is_told_before_anything_is_written(machine: Ma
         ("shop", ("--name", "fairlead"), "/var/lib/fairlead is where Fairlead itself keeps"),
         ("taken", ("--now",), "cannot listen on 127.0.0.1:8000: "),
         ("nowhere", ("--now",), "cannot listen on 192.0.2.1:8000: this machine has no such address"),
+        ("secret", (), "startup.environment_file = '/etc/secret' cannot be read: No such file or directory"),
         ("taken", ("--name", "shop"), "it belongs to the app in another folder"),
     ]:
         done = machine.run("fairlead", "install", *arguments, cwd=f"/opt/{folder}")
@@ -386,6 +389,26 @@ def test_what_cannot_be_installed_is_told_before_anything_is_written(machine: Ma
     assert machine.run("ls", "-R", "/etc/systemd/system").stdout == before
     nobody = machine.run("setpriv", "--reuid=65534", "--clear-groups", "fairlead", "install", cwd="/opt/shop")
     assert (nobody.returncode, "only root" in nobody.stderr) == (2, True)
+
+
+def test_running_service_is_not_ended_for_a_place_that_is_taken(machine: Machine) -> None:
+    toml = '[app]\nname = "shop"\n[replication]\nworkers = 2\n'
+    listen = "import socket, time; s = socket.create_server(('127.0.0.1', 8009)); print('begun', flush=True); time.sleep(600)"
+    machine.write("/opt/shop/fairlead.toml", toml + '[http]\nbind = ["127.0.0.1:8000", "127.0.0.1:8009"]\n')
+    with machine.in_network(listen) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        refused = machine.fairlead("install", "--now")
+        other.kill()
+    assert (refused.returncode, "cannot listen on 127.0.0.1:8009: " in refused.stderr) == (2, True)
+    assert body(machine)["version"] == "one"
+    done = machine.fairlead("install", "--now")
+    assert "restarted: shop.service" in done.stdout, done.stderr
+    assert json.loads(machine.get(port=8009))["version"] == "one"
+    machine.write("/opt/shop/fairlead.toml", toml + '[http]\nbind = ["localhost:8000", "localhost:8009"]\n')
+    done = machine.fairlead("install", "--now")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), "another name for the same place"
+    machine.write("/opt/shop/fairlead.toml", toml)
 
 
 def test_service_of_another_folder_is_taken_away_only_by_its_name(machine: Machine) -> None:

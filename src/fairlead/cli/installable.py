@@ -1,16 +1,21 @@
 """What must hold before `fairlead install` writes anything: names, users, folders and ports that nobody else has."""
 
 import grp
+import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairlead.cli.control_client import ControlClient
+from fairlead.cli.instances import find_instance
 from fairlead.cli.writing import Found, current, look, refuse_changed
 from fairlead.errors import FairleadError, InputError
 from fairlead.host.access import closed_to, mode_of
+from fairlead.host.activation import address_of
 from fairlead.host.identity import find_account
 from fairlead.host.sockets import listen_tcp
+from fairlead.plan.model import Bind
 from fairlead.plan.names import SYSTEM_STATE
 from fairlead.targets.model import is_ours
 from fairlead.targets.systemd import home_line
@@ -28,6 +33,7 @@ _DYNAMIC = range(61184, 65520)
 def check_all(manager: "Systemd", site: "Site", files: list["File"], *, force: bool, now: bool) -> None:
     """FairleadError for the first thing in the way."""
     check_unit_name(manager, site, files, force)
+    check_secrets(site)
     if not site.personal:
         check_own_user(site)
         check_access(site)
@@ -82,6 +88,17 @@ def check_access(site: "Site") -> None:
             )
 
 
+def check_secrets(site: "Site") -> None:
+    """InputError when a file is not there that systemd reads for the service: it would not even begin to start."""
+    named = [("startup.environment_file", site.environment_file)] if site.environment_file else []
+    named += [(f"startup.credentials.{name}", path) for name, path in site.credentials]
+    for key, path in named:
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            raise InputError(f"cannot install: {key} = {path!r} cannot be read: {error.strerror}") from error
+
+
 def check_own_user(site: "Site") -> None:
     """InputError when systemd would take a user for the service that is not its own: DynamicUser's is named like the unit."""
     name = site.plan.name
@@ -122,12 +139,33 @@ def check_state_folder(manager: "Systemd", site: "Site") -> None:
 
 def check_places(manager: "Systemd", site: "Site") -> None:
     """InputError when the service could not listen now: the address is taken, or is none of this host's."""
-    units = [f"{site.plan.name}.{kind}" for kind in ("service", "socket")]
-    if any(manager.shown(unit, "ActiveState") in ("active", "reloading", "activating") for unit in units):
-        return  # it is the one that listens there
+    ours = _places_held(manager, site.plan.name)
     for bind in site.plan.binds:
-        if bind.kind == "tcp" and bind.port:
+        if bind.kind == "tcp" and bind.port and ours is not None and _numbered(bind) not in ours:
             listen_tcp(bind.host, bind.port, backlog=1).close()
+
+
+def _numbered(bind: Bind) -> str:
+    """The address as a socket that listens there shows it."""
+    try:
+        _kind, host, port = address_of(bind.kind, bind.host, bind.port, bind.path)
+    except OSError:
+        return str(bind)  # listening tells what is wrong with it
+    return str(Bind("tcp", host, port))
+
+
+def _places_held(manager: "Systemd", name: str) -> set[str] | None:
+    """Where the service listens already; None when it runs and does not say."""
+    held = set()
+    if manager.shown(f"{name}.socket", "ActiveState") == "active":
+        held = {line.split()[0] for line in manager.shown(f"{name}.socket", "Listen").splitlines() if line}
+    if manager.shown(f"{name}.service", "ActiveState") not in ("active", "reloading", "activating"):
+        return held
+    try:
+        with ControlClient(find_instance(name, None, Path.cwd(), os.environ, os.geteuid())) as client:
+            return held | {place.rpartition("://")[2] for place in client.ask("status")["listeners"]}
+    except FairleadError:
+        return None
 
 
 def _is_static(number: Callable[[], int]) -> bool:

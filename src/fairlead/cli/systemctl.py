@@ -62,7 +62,7 @@ class Systemd:
             return ""
         whose = ["--user-unit" if self.personal else "--unit", unit]
         said = _run(["journalctl", *whose, "--output=cat", "--lines=50", "--no-pager"], _QUICK).stdout.splitlines()
-        for begin in ("error: ", f"{unit}: Failed to create listening socket"):
+        for begin in ("error: ", f"{unit}: Failed to create listening socket", f"{unit}: Failed to "):
             if told := [line for line in said if line.startswith(begin)]:
                 return told[-1].removeprefix("error: ")
         return ""
