@@ -46,8 +46,10 @@ def test_export_writes_the_files_and_says_who_takes_care_of_what(shop: Path, fai
 def test_export_takes_the_configuration_and_says_that_the_shells_is_not_used(shop: Path, fairlead, monkeypatch) -> None:
     (shop / "fairlead.toml").write_text('[http]\nport = 9000\n[startup]\nwritable = ["data"]\n')
     monkeypatch.setenv("FAIRLEAD_HTTP_PORT", "7000")
+    monkeypatch.setenv("PORT", "7001")
     code, _out, err = fairlead("export", "systemd")
     assert code == 0
+    assert "note: PORT of this shell is not used" in err
     assert "note: FAIRLEAD_HTTP_PORT of this shell is not used" in err
     assert "ListenStream=127.0.0.1:9000\n" in (shop / "shop.socket").read_text()
     assert f"ReadWritePaths={shop}/data\n" in (shop / "shop.service").read_text()

@@ -26,7 +26,9 @@ def find_site(name: str | None, config: str | None, user: str | None = None, *, 
     """The app of the configuration here. The plan's notes say what of this shell a service will not see."""
     cwd = working_folder()
     flags: Flags = {"--name": (("app", "name"), name), "--user": (("app", "user"), user)}
-    ours = sorted(key for key in os.environ if key.startswith("FAIRLEAD_") and key != "FAIRLEAD_CONFIG")
+    ours = sorted(
+        key for key in os.environ if (key.startswith("FAIRLEAD_") and key != "FAIRLEAD_CONFIG") or key == "PORT"
+    )
     notes = tuple(
         f"{key} of this shell is not used: the service starts without it; put it into the file" for key in ours
     )

@@ -32,7 +32,7 @@ directory={_value(plan.cwd, "the folder")}
 {user}environment=PYTHONUNBUFFERED="1"
 autostart=true
 autorestart=true
-; A first start that fails is tried again, up to a minute apart.
+; A first start that fails is tried again, a second later each time: after an hour and a half supervisord gives up.
 startsecs=5
 startretries=100
 ; TERM goes to the supervisor alone, which drains its workers; what is left after that is killed.
