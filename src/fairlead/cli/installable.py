@@ -125,15 +125,15 @@ def check_state_folder(manager: "Systemd", site: "Site") -> None:
             f"cannot install {name}.service: {folder} is where Fairlead itself keeps what root runs; "
             "give this one another --name"
         )
-    if folder.is_symlink() or not folder.is_dir():
-        return  # systemd's own link to the state of a service that had this name, or nothing
+    if folder.is_symlink() or not folder.is_dir() or current(manager.folder / f"{name}.service") is not None:
+        return  # systemd's own link to the state of a service that had this name, or nothing, or it is there already
     user = find_account(site.user, site.group).uid if site.user is not None else None
     if folder.stat().st_uid == user or any(next(folder.glob(known), None) for known in _OUR_STATE):
         return
     if any(folder.iterdir()):
         raise FairleadError(
-            f"cannot install {name}.service: {folder} is not of this service, and systemd would give it to it; "
-            "give this one another --name, or take the folder away"
+            f"cannot install {name}.service: {folder} is not of this service, and systemd would give it to the service's user, "
+            "with all that is in it; allowed: another --name, the --user that it belongs to, or take the folder away"
         )
 
 
