@@ -30,6 +30,7 @@ SITES = {
     "named_user": site(
         Bind("tcp", "0.0.0.0", 80),
         Bind("tcp", "::", 80),
+        Bind("tcp", "fe80::1%lo", 8000),
         Bind("unix", path="/run/shop 1.sock", mode=0o666),
         user="shop",
         group="www-data",

@@ -92,7 +92,10 @@ def _listen(bind: Bind, site: Site) -> list[str]:
         return []
     if site.personal:
         _check_port(bind, "a user's services have no right to it; allowed: a port from 1024, or install as root")
-    return [f"ListenStream={address}:{bind.port}" if address.version == 4 else f"ListenStream=[{address}]:{bind.port}"]
+    if address.version == 4:
+        return [f"ListenStream={address}:{bind.port}"]
+    number, _, scope = str(address).partition("%")
+    return [f"ListenStream=[{number}]:{bind.port}" + (f"%%{scope}" if scope else "")]
 
 
 def _check_port(bind: Bind, why: str) -> None:
