@@ -120,4 +120,5 @@ def test_a_killed_worker_costs_its_own_clients_alone(loaded: Service) -> None:
     tally = run_load(loaded, act)
     strangers = [loss for loss in tally.losses if loss.pid is not None and loss.pid not in killed]
     assert not strangers, strangers[:5]
-    assert len(loaded.serving()) == 2
+    # The third in a row is replaced after a pause, which may outlast the load.
+    loaded.wait_until(lambda: len(loaded.serving()) == 2, "both workers serve again")
