@@ -110,7 +110,8 @@ def test_upgrades_in_a_row_leak_no_descriptors(service: Service) -> None:
     before = descriptors()
     for _again in range(5):
         assert service.ask("upgrade")["ok"]
-    assert descriptors() <= before
+    # The last client's connection may be open for a moment longer than its answer takes.
+    service.wait_until(lambda: descriptors() <= before, "no more descriptors are open than before")
     assert service.get()["version"] == "one"
 
 
