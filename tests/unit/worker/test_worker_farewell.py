@@ -1,0 +1,92 @@
+"""What was written to a client reaches it, however slowly it takes it; a client that takes nothing is cut."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import trustme
+from http_harness import Bench, Client, run, serving, until, within
+
+SIZE = 12 * 1024 * 1024
+"""More than the kernel keeps for a connection."""
+BUFFER = 64 * 1024
+pytestmark = [
+    pytest.mark.parametrize("loop", ["uvloop", "asyncio"]),
+    pytest.mark.parametrize("protocol", ["httptools", "h11"]),
+    pytest.mark.parametrize("secure", [True, False], ids=["tls", "plain"]),
+    pytest.mark.parametrize("ends", ["close", "keep-alive"]),
+]
+
+
+async def large(_scope: Any, _receive: Any, send: Any) -> None:
+    """As most apps send a body: all at once."""
+    headers = [(b"content-length", b"%d" % SIZE)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"x" * SIZE})
+
+
+@asynccontextmanager
+async def asking(
+    folder: Path, protocol: str, secure: bool, ends: str, **limits: float
+) -> AsyncIterator[tuple[Bench, Client]]:
+    """A client with a small buffer that has read the head of its response."""
+    here = there = None
+    if secure:
+        authority = trustme.CA()
+        here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        authority.issue_cert("test").configure_cert(here)
+        authority.configure_trust(there)
+    async with serving(large, folder, protocol, tls=here, **limits) as bench:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, bench.address[:2])
+        name = "test" if secure else None
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=there, server_hostname=name, limit=BUFFER)
+        bench.writers.append(writer)
+        client = Client(reader, writer)
+        client.send(f"GET / HTTP/1.1\r\nhost: test\r\nconnection: {ends}\r\n\r\n".encode())
+        await within(reader.readuntil(b"\r\n\r\n"))
+        yield bench, client
+
+
+def swept_clean(bench: Bench) -> bool:
+    """Whether no connection is left after one more sweep, which the worker's tick does."""
+    bench.state.sweep(monotonic())
+    return not bench.state.connections
+
+
+def test_client_that_takes_its_time_gets_the_whole_response(
+    tmp_path: Path, loop: str, protocol: str, secure: bool, ends: str
+) -> None:
+    async def whole() -> None:
+        limits = {"keep_alive_timeout": 0.05, "idle_timeout": 30.0}
+        async with asking(tmp_path, protocol, secure, ends, **limits) as (bench, client):
+            got = 0
+            while got < SIZE and (piece := await within(client.reader.read(BUFFER))):
+                got += len(piece)
+                bench.state.sweep(monotonic())
+                await asyncio.sleep(0.001)
+            assert got == SIZE
+            await until(lambda: swept_clean(bench))
+            assert await client.rest() == b""
+
+    run(whole(), loop)
+
+
+def test_client_that_takes_nothing_of_what_is_answered_is_cut(
+    tmp_path: Path, loop: str, protocol: str, secure: bool, ends: str
+) -> None:
+    async def whole() -> None:
+        limits = {"keep_alive_timeout": 0.05, "idle_timeout": 0.3}
+        async with asking(tmp_path, protocol, secure, ends, **limits) as (bench, client):
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await until(lambda: swept_clean(bench))
+
+    run(whole(), loop)
