@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead.worker.access_log import escape
 from fairlead.worker.response import STATUS_LINES, Kind, header_line, plain_answer, remembered_line
+from fairlead.worker.sockets import close_once
 
 if TYPE_CHECKING:
     from fairlead.worker.http1 import HttpProtocol
@@ -105,7 +106,7 @@ class Exchange:
         _logger.error(message, exc_info=error)
         if self.complete or self.disconnected:
             if self.complete and error is None:
-                protocol.transport.close()
+                close_once(protocol.transport)
             return
         self.answer_instead(500, b"Internal Server Error")
 

@@ -138,7 +138,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
 
     def close_idle(self) -> None:
         """See state.Connection."""
-        if not bytes_are_waiting(self.transport):
+        if not (self.transport.is_closing() or bytes_are_waiting(self.transport)):
             self.transport.close()
 
     def abort(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from fairlead.worker.access_log import escape
 from fairlead.worker.http1_limits import LINGER, TEXTS, logger
 from fairlead.worker.response import Kind, header_line, plain_answer
-from fairlead.worker.sockets import bytes_are_waiting, bytes_unsent
+from fairlead.worker.sockets import bytes_are_waiting, bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import H11Protocol
 
@@ -105,13 +105,13 @@ class H11Connection(H11Protocol):
             if call is not None:
                 call.refused(status)
         if status == 400:
-            self.transport.close()
+            close_once(self.transport)
             return
         # The client may still be sending: it gets time to read, for closing with bytes unread would reset the connection.
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER, self.transport.close)
+        self.loop.call_later(LINGER, close_once, self.transport)
 
     def look(self, now: float) -> None:
         """The tick's look at a connection with something under way."""
@@ -142,7 +142,7 @@ class H11Connection(H11Protocol):
 
     def close_idle(self) -> None:
         """See state.Connection."""
-        if not bytes_are_waiting(self.transport):
+        if not (self.transport.is_closing() or bytes_are_waiting(self.transport)):
             super().shutdown()
 
     def abort(self) -> None:

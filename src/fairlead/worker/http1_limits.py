@@ -11,7 +11,7 @@ from typing import Any
 
 from fairlead.worker.exchange import Exchange
 from fairlead.worker.response import plain_answer
-from fairlead.worker.sockets import bytes_unsent
+from fairlead.worker.sockets import bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
 
 TEXTS = {
@@ -149,7 +149,7 @@ class Limits:
         """What comes is not wanted. What came in full before it is answered first."""
         if self.lingering is not None:
             self.broken = True
-            self.transport.close()
+            close_once(self.transport)
             return
         logger.warning("%s (%d)", TEXTS[self.refusal].decode(), self.refusal)
         self.broken = True
@@ -192,4 +192,4 @@ class Limits:
             self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.lingering = self.loop.call_later(LINGER, self.transport.close)
+        self.lingering = self.loop.call_later(LINGER, close_once, self.transport)

@@ -6,6 +6,12 @@ import fcntl
 import termios
 
 
+def close_once(transport: asyncio.Transport) -> None:
+    """Closes it, unless that has begun: asyncio's TLS transports know nothing of their connection after a second time."""
+    if not transport.is_closing():
+        transport.close()
+
+
 def bytes_unsent(transport: asyncio.Transport) -> tuple[int, int]:
     """How many bytes of ours the peer has not got: in the transport, and in the kernel. The kernel takes from the former in
     large steps, so that a slow peer moves the latter only."""
