@@ -9,7 +9,8 @@ import pytest
 from fairlead.messages import Forked, Ready
 from fairlead.records import dump, load
 from fairlead.replication.policy import ReplicationPolicy
-from fairlead.supervisor import model
+from fairlead.supervisor.events import Commanded, Planned, Said, Started
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 
@@ -59,37 +60,37 @@ def test_field_that_the_text_lacks_takes_its_default_and_one_that_is_not_known_i
 
 
 def test_state_of_a_supervisor_in_full_work_goes_on_where_it_was() -> None:
-    host = FakeHost(model.State(target=2))
-    host.post(model.Started(make_plan(replication=ReplicationPolicy(2))))
-    host.post(model.Commanded("reload"))
-    host.post(model.Planned(make_plan(replication=ReplicationPolicy(2))))
+    host = FakeHost(State(target=2))
+    host.post(Started(make_plan(replication=ReplicationPolicy(2))))
+    host.post(Commanded("reload"))
+    host.post(Planned(make_plan(replication=ReplicationPolicy(2))))
     host.kill(next(worker.id for worker in host.workers()), "signal SIGSEGV")
     host.wait(5)
-    state = there_and_back(model.State, host.state)
+    state = there_and_back(State, host.state)
     assert state == host.state
-    assert isinstance(state, model.State)
+    assert isinstance(state, State)
     for release in state.releases.values():
         assert release.template is None or release.template is state.templates[release.template.id]
     host.state = state
-    host.post(model.Commanded("rollback"))
+    host.post(Commanded("rollback"))
     assert len(host.logged("rollback.done")) == 1
 
 
 def test_state_goes_over_while_a_worker_that_spoke_early_is_not_born_yet_and_afterwards() -> None:
     """Any message may be among what it said, and what has been listened to is not kept."""
-    host = FakeHost(model.State(target=1))
-    host.post(model.Started(make_plan()))
+    host = FakeHost(State(target=1))
+    host.post(Started(make_plan()))
     template = host.state.releases[1].template
     assert template is not None
     host.alive.pop(template.id)
     host.kill(host.workers()[0].id)
     [forking] = host.workers("forking")
-    host.post(model.Said(forking.id, Ready(0.01)))
-    state = there_and_back(model.State, host.state)
+    host.post(Said(forking.id, Ready(0.01)))
+    state = there_and_back(State, host.state)
     assert state == host.state
-    assert isinstance(state, model.State)
+    assert isinstance(state, State)
     host.state = state
-    host.post(model.Said(template.id, Forked(forking.id, 555)))
+    host.post(Said(template.id, Forked(forking.id, 555)))
     assert state.workers[forking.id].state == "serving"
-    assert there_and_back(model.State, state) == state
+    assert there_and_back(State, state) == state
     assert state.workers[forking.id].early == []

@@ -4,8 +4,9 @@ import pytest
 
 from fairlead.messages import Failed, Imported
 from fairlead.replication.policy import ReplicationPolicy
-from fairlead.supervisor import model
 from fairlead.supervisor.announcer import Announcer, Phase, phase_of
+from fairlead.supervisor.events import Commanded, Planned, Said, Started
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 PLAN = make_plan(replication=ReplicationPolicy(2))
@@ -13,13 +14,13 @@ PLAN = make_plan(replication=ReplicationPolicy(2))
 
 @pytest.fixture
 def host() -> FakeHost:
-    return FakeHost(model.State(target=2))
+    return FakeHost(State(target=2))
 
 
 def test_ready_is_said_once_the_release_serves_and_never_before(host) -> None:
     announcer = Announcer()
     host.on_import = lambda _process: []
-    host.post(model.Started(PLAN))
+    host.post(Started(PLAN))
     first = announcer.news(host.state, host.now)
     assert first == ["STATUS=start: release 1: importing the app", "EXTEND_TIMEOUT_USEC=30000000"]
     host.wait(4)
@@ -27,22 +28,22 @@ def test_ready_is_said_once_the_release_serves_and_never_before(host) -> None:
     host.wait(2)
     assert announcer.news(host.state, host.now) == ["EXTEND_TIMEOUT_USEC=30000000"]
     template = next(iter(host.state.templates))
-    host.post(model.Said(template, Imported("main:app", 6.0)))
+    host.post(Said(template, Imported("main:app", 6.0)))
     assert announcer.news(host.state, host.now)[:2] == ["READY=1", "STATUS=release 1 serves with 2 workers"]
     host.wait(60)
     assert announcer.news(host.state, host.now) == []
 
 
 def test_failed_reload_ends_ready_again_and_the_status_says_why(host) -> None:
-    host.post(model.Started(PLAN))
+    host.post(Started(PLAN))
     announcer = Announcer()
     announcer.news(host.state, host.now)
-    host.post(model.Commanded("reload"))
+    host.post(Commanded("reload"))
     reloading = announcer.news(host.state, host.now)
     assert reloading[0] == "RELOADING=1"
     assert reloading[1] == f"MONOTONIC_USEC={int(host.now * 1e6)}"
     host.on_start = lambda _process: [Failed("lifespan", "no\ndatabase")]
-    host.post(model.Planned(PLAN))
+    host.post(Planned(PLAN))
     news = announcer.news(host.state, host.now)
     assert news[0] == "READY=1"
     assert news[1] == "STATUS=release 1 serves with 2 workers; cannot reload: lifespan: no database"
@@ -50,10 +51,10 @@ def test_failed_reload_ends_ready_again_and_the_status_says_why(host) -> None:
 
 def test_stopping_is_said_and_asks_for_time(host) -> None:
     host.drains = False
-    host.post(model.Started(PLAN))
+    host.post(Started(PLAN))
     announcer = Announcer()
     announcer.news(host.state, host.now)
-    host.post(model.Commanded("stop"))
+    host.post(Commanded("stop"))
     news = announcer.news(host.state, host.now)
     assert news[0] == "STOPPING=1"
     assert news[1].startswith("STATUS=stopping: asked to stop; 2 workers")
@@ -62,7 +63,7 @@ def test_stopping_is_said_and_asks_for_time(host) -> None:
 
 
 def test_watchdog_is_fed_four_times_in_its_time(host) -> None:
-    host.post(model.Started(PLAN))
+    host.post(Started(PLAN))
     announcer = Announcer(watchdog=20.0)
     beats = 0
     for _second in range(60):

@@ -9,7 +9,9 @@ from fairlead.plan.model import Plan
 from fairlead.records import dump, load
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
-from fairlead.supervisor import machine, model
+from fairlead.supervisor import machine
+from fairlead.supervisor.events import ChannelOver, Commanded, Exited, Planned, Started
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 CRON = Companion("cron", ("python", "-m", "cron"), settle_time=1.0)
@@ -24,8 +26,8 @@ def plan(*companions: Companion) -> Plan:
 
 
 def start(*companions: Companion) -> FakeHost:
-    host = FakeHost(model.State(target=2))
-    host.post(model.Started(plan(*companions)))
+    host = FakeHost(State(target=2))
+    host.post(Started(plan(*companions)))
     return host
 
 
@@ -34,8 +36,8 @@ def running(host: FakeHost) -> list[tuple[int, str]]:
 
 
 def reload(host: FakeHost, *companions: Companion) -> None:
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(plan(*companions)))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(plan(*companions)))
 
 
 def test_start_is_done_when_the_companions_have_run_for_their_settle_time() -> None:
@@ -117,12 +119,12 @@ def test_reload_whose_companion_exits_at_once_leaves_the_old_release() -> None:
 
 
 def test_settle_time_counts_from_the_moment_that_the_program_runs() -> None:
-    host = FakeHost(model.State(target=2), begins=False)
-    host.post(model.Started(plan()))
+    host = FakeHost(State(target=2), begins=False)
+    host.post(Started(plan()))
     host.wait(5)
     assert not host.workers()
     [run] = host.state.companions.values()
-    host.post(model.ChannelOver(run.id))
+    host.post(ChannelOver(run.id))
     host.wait(0.9, step=0.1)
     assert not host.workers()
     host.wait(0.2, step=0.1)
@@ -130,9 +132,9 @@ def test_settle_time_counts_from_the_moment_that_the_program_runs() -> None:
 
 
 def test_companion_that_never_begins_is_killed_when_an_import_would_be() -> None:
-    host = FakeHost(model.State(target=2), begins=False)
+    host = FakeHost(State(target=2), begins=False)
     the_plan = plan()
-    host.post(model.Started(the_plan))
+    host.post(Started(the_plan))
     host.wait(the_plan.startup.import_timeout + 1)
     assert host.exit_code == 3
     assert "it did not begin in time" in str(host.logged("start.failed")[0]["cause"])
@@ -151,7 +153,7 @@ def test_companion_that_fails_in_its_settle_time_fails_the_change_even_where_it_
 def test_companion_that_is_done_within_its_settle_time_fails_nothing() -> None:
     host = start(Companion("once", ("once",), restart="never"))
     process = next(iter(host.state.companions))
-    host.post(model.Exited(host.alive.pop(process), "exit code 0", clean=True))
+    host.post(Exited(host.alive.pop(process), "exit code 0", clean=True))
     host.wait(2)
     assert len(host.workers()) == 2
 
@@ -179,8 +181,8 @@ def test_seat_that_waited_when_its_release_was_parked_makes_no_ticks() -> None:
 
 
 def test_program_that_has_settled_makes_no_ticks_while_the_workers_get_ready() -> None:
-    host = FakeHost(model.State(target=2), on_start=lambda _: [])
-    host.post(model.Started(plan()))
+    host = FakeHost(State(target=2), on_start=lambda _: [])
+    host.post(Started(plan()))
     host.wait(5)
     assert machine.next_tick(host.state, host.now) > 0.5
 
@@ -189,7 +191,7 @@ def test_companion_that_is_done_is_left_alone_where_restart_says_so() -> None:
     host = start(Companion("once", ("once",), restart="on-failure"))
     host.wait(2)
     process = next(iter(host.state.companions))
-    host.post(model.Exited(host.alive.pop(process), "exit code 0", clean=True))
+    host.post(Exited(host.alive.pop(process), "exit code 0", clean=True))
     host.wait(20)
     assert running(host) == []
     assert host.logged("companion.ended")
@@ -199,7 +201,7 @@ def test_stop_asks_the_companions_to_end_and_kills_those_that_do_not() -> None:
     host = start()
     host.wait(2)
     host.ends = False
-    host.post(model.Commanded("stop", 1))
+    host.post(Commanded("stop", 1))
     assert host.exit_code is None
     host.wait(CRON.stop_timeout + 1)
     assert host.exit_code == 0
@@ -210,4 +212,4 @@ def test_companions_are_known_to_a_successor_of_the_supervisor() -> None:
     host.wait(2)
     host.kill(next(iter(host.state.companions)))
     host.kill(max(host.state.companions))
-    assert load(model.State, json.loads(json.dumps(dump(host.state)))) == host.state
+    assert load(State, json.loads(json.dumps(dump(host.state)))) == host.state

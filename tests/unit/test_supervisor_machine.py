@@ -9,7 +9,19 @@ from fairlead.messages import Accepted, Drain, Failed, Forked, Imported, Ready, 
 from fairlead.plan.model import Bind, Plan
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
-from fairlead.supervisor import machine, model
+from fairlead.supervisor import machine
+from fairlead.supervisor.actions import (
+    CloseAccept,
+    ForkWorker,
+    Kill,
+    Log,
+    LookAfterCertificates,
+    Send,
+    SpawnTemplate,
+    SpawnWorker,
+)
+from fairlead.supervisor.events import Commanded, Exited, PlanFailed, Planned, Said, Started
+from fairlead.supervisor.model import State, Worker
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 RESTARTS = RestartPolicy(hang_timeout=30, backoff_initial=1, backoff_max=8, quiet_time=60, park=600)
@@ -21,14 +33,14 @@ def plan(workers: int = 3, preload: str = "auto", restarts: RestartPolicy = REST
 
 def start(the_plan: Plan | None = None, **behaviour: object) -> FakeHost:
     the_plan = the_plan or plan()
-    host = FakeHost(model.State(target=the_plan.replication.workers), **behaviour)  # type: ignore[arg-type]
-    host.post(model.Started(the_plan))
+    host = FakeHost(State(target=the_plan.replication.workers), **behaviour)  # type: ignore[arg-type]
+    host.post(Started(the_plan))
     return host
 
 
 def reload(host: FakeHost, new: Plan | None = None, client: int | None = 7) -> None:
-    host.post(model.Commanded("reload", client))
-    host.post(model.Planned(new or plan()))
+    host.post(Commanded("reload", client))
+    host.post(Planned(new or plan()))
 
 
 def failing(stage: str = "lifespan") -> list:  # type: ignore[type-arg]
@@ -110,7 +122,7 @@ def test_a_replacement_is_forked_from_the_serving_releases_template() -> None:
     template = host.state.releases[1].template
     assert template is not None
     actions = host.kill(host.workers()[0].id)
-    forks = [action for action in actions if isinstance(action, model.ForkWorker)]
+    forks = [action for action in actions if isinstance(action, ForkWorker)]
     assert [fork.template for fork in forks] == [template.id]
 
 
@@ -138,7 +150,7 @@ def test_reload_switches_all_workers_at_once_and_parks_the_old_template() -> Non
     host = start()
     begun = len(host.actions)
     reload(host)
-    sends = [action.message for action in host.actions[begun:] if isinstance(action, model.Send)]
+    sends = [action.message for action in host.actions[begun:] if isinstance(action, Send)]
     assert [type(message) for message in sends] == [Serve] * 3 + [Drain] * 3
     assert host.state.serving == 2
     assert host.state.releases[1].parked_until == host.now + 600
@@ -151,7 +163,7 @@ def test_a_reload_is_announced_once_the_old_workers_accept_nothing_more() -> Non
     reload(host)
     assert not host.replies()
     for worker in host.workers("draining"):
-        host.post(model.Said(worker.id, Accepted()))
+        host.post(Said(worker.id, Accepted()))
     assert host.replies()[-1].result["release"] == 2
     assert host.logged("reload.done")
 
@@ -181,13 +193,11 @@ def test_reload_that_fails_leaves_the_old_release_untouched(behaviour: dict, cau
     assert host.state.serving == 1
     assert host.replies()[-1].error == f"cannot reload: {cause}"
     assert list(host.state.releases) == [1], "nothing of the failed release is left"
-    assert not [
-        action for action in host.actions if isinstance(action, model.Send) and isinstance(action.message, Drain)
-    ]
+    assert not [action for action in host.actions if isinstance(action, Send) and isinstance(action.message, Drain)]
 
     host.on_start = lambda _: [Ready(0.1)]
     actions = host.kill(host.workers()[0].id)
-    assert [fork.release for fork in actions if isinstance(fork, model.ForkWorker)] == [1]
+    assert [fork.release for fork in actions if isinstance(fork, ForkWorker)] == [1]
 
 
 def test_reload_that_fails_on_the_last_of_its_workers_leaves_the_old_release_untouched() -> None:
@@ -197,15 +207,13 @@ def test_reload_that_fails_on_the_last_of_its_workers_leaves_the_old_release_unt
     reload(host)
     assert {worker.release for worker in host.workers()} == {1}
     assert len(host.workers()) == 3
-    assert not [
-        action for action in host.actions if isinstance(action, model.Send) and isinstance(action.message, Drain)
-    ]
+    assert not [action for action in host.actions if isinstance(action, Send) and isinstance(action.message, Drain)]
 
 
 def test_reload_with_an_unusable_configuration_is_told_and_changes_nothing() -> None:
     host = start()
-    host.post(model.Commanded("reload", 7))
-    host.post(model.PlanFailed("cannot use the configuration: no such key"))
+    host.post(Commanded("reload", 7))
+    host.post(PlanFailed("cannot use the configuration: no such key"))
     assert host.replies()[-1].error == "cannot reload: cannot use the configuration: no such key"
     assert len(host.workers()) == 3
 
@@ -214,12 +222,12 @@ def test_reload_during_a_reload_is_refused_and_the_first_goes_on() -> None:
     host = start(on_import=lambda _: [Imported("main:app", 0.1)])
     host.on_import = lambda _: []
     reload(host, client=1)
-    host.post(model.Commanded("reload", 2))
+    host.post(Commanded("reload", 2))
     assert host.replies()[-1].client == 2
     assert "another change is under way" in host.replies()[-1].error
     template = host.state.releases[2].template
     assert template is not None
-    host.post(model.Said(template.id, Imported("main:app", 9.0)))
+    host.post(Said(template.id, Imported("main:app", 9.0)))
     assert host.state.serving == 2
 
 
@@ -234,7 +242,7 @@ def test_reload_in_batches_replaces_so_many_at_a_time() -> None:
     assert serving.count((1, "serving")) == 2
     host.drains = True
     for worker in host.workers("draining"):
-        host.post(model.Exited(host.alive.pop(worker.id), "exit code 0", clean=True))
+        host.post(Exited(host.alive.pop(worker.id), "exit code 0", clean=True))
     host.wait(1)
     assert {worker.release for worker in host.workers()} == {2}
 
@@ -244,7 +252,7 @@ def test_reload_in_batches_starts_no_worker_that_it_does_not_keep() -> None:
     host = start(plan(restarts=batched))
     begun = len(host.actions)
     reload(host, plan(restarts=batched))
-    started = [action for action in host.actions[begun:] if isinstance(action, model.ForkWorker)]
+    started = [action for action in host.actions[begun:] if isinstance(action, ForkWorker)]
     assert len(started) == 3
     assert [worker.release for worker in host.workers()] == [2, 2, 2]
     assert {fields["reason"] for fields in host.logged("worker.left")} == {
@@ -257,9 +265,9 @@ def test_rollback_forks_from_the_parked_template_without_the_disk() -> None:
     host = start()
     reload(host)
     begun = len(host.actions)
-    host.post(model.Commanded("rollback", 9))
+    host.post(Commanded("rollback", 9))
     actions = host.actions[begun:]
-    assert not [action for action in actions if isinstance(action, model.SpawnTemplate | model.SpawnWorker)]
+    assert not [action for action in actions if isinstance(action, SpawnTemplate | SpawnWorker)]
     assert host.state.serving == 1
     assert {worker.release for worker in host.workers()} == {1}
     assert host.state.releases[2].parked_until is not None, "and the way forward is kept"
@@ -267,7 +275,7 @@ def test_rollback_forks_from_the_parked_template_without_the_disk() -> None:
 
 def test_rollback_without_a_parked_release_is_refused() -> None:
     host = start()
-    host.post(model.Commanded("rollback", 9))
+    host.post(Commanded("rollback", 9))
     assert "no earlier release is kept" in host.replies()[-1].error
 
 
@@ -294,7 +302,7 @@ def test_a_dead_template_is_succeeded_by_its_spare() -> None:
     assert release.template is spare
     assert release.spare is not None
     actions = host.kill(host.workers()[0].id)
-    assert [fork.template for fork in actions if isinstance(fork, model.ForkWorker)] == [spare.id]
+    assert [fork.template for fork in actions if isinstance(fork, ForkWorker)] == [spare.id]
 
 
 def test_template_and_spare_dead_together_start_a_new_template_and_say_so() -> None:
@@ -316,7 +324,7 @@ def test_template_and_spare_dead_together_start_a_new_template_and_say_so() -> N
     assert len(host.workers()) == 2, "the others serve on"
     fresh = host.state.releases[1].template
     assert fresh is not None
-    host.post(model.Said(fresh.id, Imported("main:app", 1.0)))
+    host.post(Said(fresh.id, Imported("main:app", 1.0)))
     assert len(host.workers()) == 3
 
 
@@ -329,21 +337,21 @@ def test_a_template_that_does_not_answer_a_fork_is_killed_and_its_spare_forks() 
     host.kill(host.workers()[0].id)
     assert len(host.workers("forking")) == 1
     host.wait(16)
-    assert [action for action in host.actions if isinstance(action, model.Kill) and action.pid == pid]
-    host.post(model.Exited(pid, "signal SIGKILL"))
+    assert [action for action in host.actions if isinstance(action, Kill) and action.pid == pid]
+    host.post(Exited(pid, "signal SIGKILL"))
     assert len(host.workers()) == 3
 
 
 def test_an_app_that_is_unsafe_to_fork_gets_workers_of_its_own_and_names_why() -> None:
     host = start(on_import=lambda _: [Imported("main:app", 0.1, ("thread poller",))])
     assert len(host.workers()) == 3
-    assert [action for action in host.actions if isinstance(action, model.SpawnWorker)]
+    assert [action for action in host.actions if isinstance(action, SpawnWorker)]
     assert host.logged("release.unsafe_to_fork")[0]["found"] == ["thread poller"]
 
 
 def test_preload_on_forks_in_spite_of_threads() -> None:
     host = start(plan(preload="on"), on_import=lambda _: [Imported("main:app", 0.1, ("thread poller",))])
-    assert not [action for action in host.actions if isinstance(action, model.SpawnWorker)]
+    assert not [action for action in host.actions if isinstance(action, SpawnWorker)]
     assert host.logged("release.unsafe_to_fork")
 
 
@@ -359,10 +367,10 @@ def test_forked_workers_that_never_get_ready_are_started_fresh() -> None:
 def test_a_worker_that_wants_to_be_recycled_leaves_after_its_successor_serves() -> None:
     host = start()
     old = host.workers()[0]
-    host.post(model.Said(old.id, WantsRecycle("max_requests reached")))
+    host.post(Said(old.id, WantsRecycle("max_requests reached")))
     begun = len(host.actions)
     host.wait(2)
-    sends = [action for action in host.actions[begun:] if isinstance(action, model.Send)]
+    sends = [action for action in host.actions[begun:] if isinstance(action, Send)]
     assert [type(send.message) for send in sends] == [Serve, Drain]
     assert sends[1].process == old.id
     assert len(host.workers()) == 3
@@ -382,7 +390,7 @@ def test_max_age_recycles_one_worker_at_a_time() -> None:
 @pytest.mark.parametrize(("order", "count"), [("6", 6), ("+1", 4), ("-2", 1)])
 def test_scale_changes_the_number_of_workers(order: str, count: int) -> None:
     host = start()
-    host.post(model.Commanded("scale", 5, order))
+    host.post(Commanded("scale", 5, order))
     assert len(host.workers()) == count
     assert host.replies()[-1].result == {"workers": count}
 
@@ -390,7 +398,7 @@ def test_scale_changes_the_number_of_workers(order: str, count: int) -> None:
 @pytest.mark.parametrize("order", ["0", "-3", "x", "", "513", "1e9"])
 def test_scale_refuses_what_cannot_be(order: str) -> None:
     host = start()
-    host.post(model.Commanded("scale", 5, order))
+    host.post(Commanded("scale", 5, order))
     assert "cannot scale" in host.replies()[-1].error
     assert len(host.workers()) == 3
 
@@ -399,17 +407,17 @@ def test_scale_during_a_reload_holds_for_the_release_that_comes() -> None:
     host = start()
     host.on_import = lambda _: []
     reload(host)
-    host.post(model.Commanded("scale", 5, "5"))
+    host.post(Commanded("scale", 5, "5"))
     template = host.state.releases[2].template
     assert template is not None
-    host.post(model.Said(template.id, Imported("main:app", 0.1)))
+    host.post(Said(template.id, Imported("main:app", 0.1)))
     assert len(host.workers()) == 5
     assert {worker.release for worker in host.workers()} == {2}
 
 
 def test_a_number_scaled_by_hand_survives_a_reload_and_a_new_configured_one_wins() -> None:
     host = start()
-    host.post(model.Commanded("scale", 5, "5"))
+    host.post(Commanded("scale", 5, "5"))
     reload(host)
     assert len(host.workers()) == 5
     reload(host, plan(workers=2))
@@ -418,11 +426,9 @@ def test_a_number_scaled_by_hand_survives_a_reload_and_a_new_configured_one_wins
 
 def test_stop_drains_all_closes_the_sockets_and_exits_with_0() -> None:
     host = start()
-    actions = host.post(model.Commanded("stop"))
-    assert all(
-        send.message.last for send in actions if isinstance(send, model.Send) and isinstance(send.message, Drain)
-    )
-    assert [action for action in actions if isinstance(action, model.CloseAccept)]
+    actions = host.post(Commanded("stop"))
+    assert all(send.message.last for send in actions if isinstance(send, Send) and isinstance(send.message, Drain))
+    assert [action for action in actions if isinstance(action, CloseAccept)]
     assert host.exit_code == 0
     assert not host.alive
 
@@ -431,7 +437,7 @@ def test_stop_during_a_reload_ends_the_reload_with_an_answer() -> None:
     host = start()
     host.on_import = lambda _: []
     reload(host)
-    host.post(model.Commanded("stop"))
+    host.post(Commanded("stop"))
     assert host.replies()[-1].error == "cannot reload: the service is stopping"
     assert host.exit_code == 0
     assert not host.alive
@@ -439,22 +445,22 @@ def test_stop_during_a_reload_ends_the_reload_with_an_answer() -> None:
 
 def test_stop_during_the_first_start_is_no_error() -> None:
     host = start(on_import=lambda _: [])
-    actions = host.post(model.Commanded("stop"))
-    assert [a.level for a in actions if isinstance(a, model.Log) and a.event == "start.failed"] == ["warning"]
+    actions = host.post(Commanded("stop"))
+    assert [a.level for a in actions if isinstance(a, Log) and a.event == "start.failed"] == ["warning"]
     assert host.exit_code == 0
 
 
 def test_a_second_stop_at_once_kills_what_still_drains() -> None:
     host = start(drains=False)
-    host.post(model.Commanded("stop"))
+    host.post(Commanded("stop"))
     assert host.exit_code is None
-    host.post(model.Commanded("stop", now=True))
+    host.post(Commanded("stop", now=True))
     assert host.exit_code == 0
 
 
 def test_a_worker_that_does_not_finish_its_drain_is_killed() -> None:
     host = start(drains=False)
-    host.post(model.Commanded("stop"))
+    host.post(Commanded("stop"))
     host.wait(40)
     assert host.exit_code == 0
     assert len(host.logged("worker.drain_overdue")) == 3
@@ -467,8 +473,8 @@ def test_an_exit_that_is_reaped_before_its_pid_is_known_is_not_lost() -> None:
     host.alive.pop(template.id)
     host.kill(host.workers()[0].id)
     forking = host.workers("forking")[0]
-    host.post(model.Exited(555, "exit code 1"))
-    host.post(model.Said(template.id, Forked(forking.id, 555)))
+    host.post(Exited(555, "exit code 1"))
+    host.post(Said(template.id, Forked(forking.id, 555)))
     assert forking.id not in host.state.workers
 
 
@@ -479,30 +485,30 @@ def test_a_worker_that_is_ready_before_its_template_says_it_is_born_serves() -> 
     host.alive.pop(template.id)
     host.kill(host.workers()[0].id)
     forking = host.workers("forking")[0]
-    host.post(model.Said(forking.id, Ready(0.01)))
-    host.post(model.Said(template.id, Forked(forking.id, 555)))
+    host.post(Said(forking.id, Ready(0.01)))
+    host.post(Said(template.id, Forked(forking.id, 555)))
     assert forking.state == "serving"
 
 
 def test_an_unlisted_transition_raises() -> None:
-    worker = model.Worker(1, 0, 1, born=0.0, deadline=None)
+    worker = Worker(1, 0, 1, born=0.0, deadline=None)
     with pytest.raises(KeyError):
         worker.move("serve")
 
 
 def test_messages_of_a_process_that_is_off_the_books_are_dropped() -> None:
     host = start()
-    assert machine.handle(host.state, model.Said(9999, Ready(0.1)), host.now, 0.5) == []
+    assert machine.handle(host.state, Said(9999, Ready(0.1)), host.now, 0.5) == []
 
 
 def looked_after(host: FakeHost) -> list[Plan]:
-    return [action.plan for action in host.actions if isinstance(action, model.LookAfterCertificates)]
+    return [action.plan for action in host.actions if isinstance(action, LookAfterCertificates)]
 
 
 def test_certificates_are_looked_after_when_a_release_serves_and_not_before() -> None:
     host = start(on_start=lambda _: [])
     assert looked_after(host) == []
-    host.post(model.Said(host.workers("starting")[0].id, Ready(0.1)))
+    host.post(Said(host.workers("starting")[0].id, Ready(0.1)))
     assert looked_after(host) == [plan()]
 
 

@@ -10,7 +10,9 @@ from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.restarts.policy import RestartPolicy
 from fairlead.steps.policy import Step
-from fairlead.supervisor import model
+from fairlead.supervisor.actions import Log
+from fairlead.supervisor.events import Commanded, Exited, Planned, Said, Started, Tick
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 MB = 10**6
@@ -27,9 +29,9 @@ def plan(workers: int = 4, budget: int = 1000 * MB, limit: int = 0) -> Plan:
 def start(the_plan: Plan | None = None, template: int = 50 * MB) -> FakeHost:
     the_plan = the_plan or plan()
     host = FakeHost(
-        model.State(target=the_plan.replication.workers), on_import=lambda _: [Imported("main:app", 0.1, (), template)]
+        State(target=the_plan.replication.workers), on_import=lambda _: [Imported("main:app", 0.1, (), template)]
     )
-    host.post(model.Started(the_plan))
+    host.post(Started(the_plan))
     return host
 
 
@@ -40,7 +42,7 @@ def weigh(host: FakeHost, seconds: float = 1.0, rest: int = 60 * MB, **sizes: in
         private = {number: sizes.get(f"w{number}", sizes.get("each", 10 * MB)) for number in host.state.workers}
         templates = {one.id: 50 * MB for one in host.state.templates.values() if not one.spare}
         beats = dict.fromkeys(host.state.workers, int(host.now * 1e9))
-        host.post(model.Tick(beats, Usage(private, rest), templates))
+        host.post(Tick(beats, Usage(private, rest), templates))
 
 
 def test_budget_is_a_share_or_a_size() -> None:
@@ -70,12 +72,12 @@ def test_workers_whose_need_is_unknown_start_one_after_the_other_when_the_import
 def test_worker_that_is_ready_tells_how_many_more_fit_before_the_next_reading() -> None:
     the_plan = plan(workers=60, budget=200 * MB)
     host = FakeHost(
-        model.State(target=60),
+        State(target=60),
         on_import=lambda _: [Imported("main:app", 0.1, (), 100 * MB)],
         on_start=lambda _: [Ready(0.1, 10 * MB)],
     )
-    host.post(model.Tick({}, Usage({}, 10 * MB)))
-    host.post(model.Started(the_plan))
+    host.post(Tick({}, Usage({}, 10 * MB)))
+    host.post(Started(the_plan))
     assert len(host.workers()) == 9  # 10 MB the supervisor, 100 MB the import: nine times 10 MB are left
     [told] = host.logged("memory.full")
     assert (told["workers"], told["a_worker_needs"]) == ("51 more wanted, 0 fit", "10.0 MB")
@@ -92,11 +94,11 @@ def test_import_larger_than_the_budget_ends_the_start_with_the_figures() -> None
 def test_budget_that_fits_the_import_and_not_one_worker_ends_the_start_with_the_figures() -> None:
     the_plan = plan(workers=3, budget=200 * MB)
     host = FakeHost(
-        model.State(target=3),
+        State(target=3),
         on_import=lambda _: [Imported("main:app", 0.1, (), 100 * MB)],
         on_start=lambda _: [Ready(0.1, 110 * MB)],
     )
-    host.post(model.Started(the_plan))
+    host.post(Started(the_plan))
     assert host.exit_code == 3
     [failed] = host.logged("start.failed")
     for figure in ("one worker holds 110 MB", "beside 100 MB", "budget is 200 MB", "at least 210 MB"):
@@ -109,30 +111,30 @@ def test_release_whose_worker_does_not_fit_leaves_the_old_one_serving() -> None:
     host = start(plan(workers=2, budget=500 * MB))
     weigh(host, 2, each=50 * MB)
     host.on_start = lambda _: [Ready(0.1, 460 * MB)]
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(plan(workers=2, budget=500 * MB)))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(plan(workers=2, budget=500 * MB)))
     error = host.replies()[-1].error
     assert "cannot reload: memory: one worker holds 460 MB" in error
     assert {worker.release for worker in host.workers()} == {1}
     assert len(host.workers()) == 2
     host.on_start = lambda _: [Ready(0.1, 300 * MB)]  # fits once the old one has gone
-    host.post(model.Commanded("reload", 8))
-    host.post(model.Planned(plan(workers=2, budget=500 * MB)))
+    host.post(Commanded("reload", 8))
+    host.post(Planned(plan(workers=2, budget=500 * MB)))
     assert not host.replies()[-1].error
 
 
 def test_scale_up_stops_where_the_budget_is_full() -> None:
     host = start()
     weigh(host, each=200 * MB)
-    host.post(model.Commanded("scale", 1, workers="9"))
+    host.post(Commanded("scale", 1, workers="9"))
     assert len(host.workers()) == 4  # 60 + 4 × 200; a fifth would be above 1000
     note = str(host.replies()[-1].result["note"])
     assert note.startswith(
         "5 of them do not fit into the memory budget now: 860 MB of 1.0 GB are used, and a worker needs 200 MB"
     )
-    host.post(model.Commanded("scale", 2, workers="3"))
+    host.post(Commanded("scale", 2, workers="3"))
     assert host.replies()[-1].result == {"workers": 3}
-    host.post(model.Commanded("scale", 3, workers="9"))
+    host.post(Commanded("scale", 3, workers="9"))
     assert host.logged("memory.full")[0]["workers"] == "5 more wanted, 0 fit"
     weigh(host, 3, each=200 * MB)
     assert len(host.logged("memory.full")) == 1
@@ -166,16 +168,16 @@ def test_leaking_worker_is_replaced_before_the_budget_is_used_up() -> None:
 def test_leaking_worker_is_replaced_while_the_previous_steps_of_a_reload_take_their_time() -> None:
     host = start()
     host.on_steps = lambda _: []
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
     leaking, size = host.workers()[0].id, 10 * MB
     while leaking in host.state.workers:
         size += 50 * MB
         weigh(host, 1, **{f"w{leaking}": size})
         assert size < 900 * MB
     [run] = host.state.step_runs
-    host.post(model.Said(run, StepsRan()))
-    host.post(model.Exited(host.alive.pop(run), "exit code 0", clean=True))
+    host.post(Said(run, StepsRan()))
+    host.post(Exited(host.alive.pop(run), "exit code 0", clean=True))
     weigh(host, 1)
     assert {worker.release for worker in host.workers()} == {2}
     assert len(host.workers()) == 4
@@ -187,7 +189,7 @@ def test_fat_worker_goes_first_when_its_successor_does_not_fit_beside_it() -> No
     weigh(host, 1, each=150 * MB, **{f"w{first}": 240 * MB})
     weigh(host, 2, each=150 * MB, **{f"w{first}": 290 * MB})
     assert first not in host.state.workers
-    events = [a.event for a in host.actions if isinstance(a, model.Log)]
+    events = [a.event for a in host.actions if isinstance(a, Log)]
     assert events.index("worker.draining") < len(events) - 1 - events[::-1].index("worker.serving")
     assert second in host.state.workers
 
@@ -202,8 +204,8 @@ def test_one_worker_less_when_all_have_grown_and_the_budget_is_burst() -> None:
 def test_reload_that_does_not_fit_at_once_goes_one_by_one() -> None:
     host = start(plan(workers=3))
     weigh(host, 2, each=200 * MB)
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(plan(workers=3)))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(plan(workers=3)))
     assert host.logged("memory.reload_one_by_one")
     weigh(host, 4, each=200 * MB, rest=110 * MB)
     assert {worker.release for worker in host.workers()} == {2}
@@ -213,8 +215,8 @@ def test_reload_that_does_not_fit_at_once_goes_one_by_one() -> None:
 def test_reload_of_which_not_even_one_worker_fits_is_refused_with_the_figures() -> None:
     host = start(plan(workers=3))
     weigh(host, 2, each=300 * MB)
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(plan(workers=3)))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(plan(workers=3)))
     error = host.replies()[-1].error
     assert "cannot reload: memory: another release needs 350 MB" in error
     assert {worker.release for worker in host.workers()} == {1}
@@ -223,5 +225,5 @@ def test_reload_of_which_not_even_one_worker_fits_is_refused_with_the_figures() 
 def test_without_a_budget_nothing_is_held_back() -> None:
     host = start(plan(budget=0))
     weigh(host, 2, each=9000 * MB)
-    host.post(model.Commanded("scale", 1, workers="9"))
+    host.post(Commanded("scale", 1, workers="9"))
     assert len(host.workers()) == 9

@@ -4,7 +4,9 @@ from fairlead.messages import Failed, StepBegins
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.steps.policy import Step, deadline
-from fairlead.supervisor import model
+from fairlead.supervisor.actions import Progress, Reply
+from fairlead.supervisor.events import Commanded, Planned, SpawnFailed, Started
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 STEPS = (Step("migrate", ("alembic", "upgrade", "head"), timeout=10),)
@@ -15,8 +17,8 @@ def plan(**changes: object) -> Plan:
 
 
 def start(**behaviour: object) -> FakeHost:
-    host = FakeHost(model.State(target=2), **behaviour)  # type: ignore[arg-type]
-    host.post(model.Started(plan()))
+    host = FakeHost(State(target=2), **behaviour)  # type: ignore[arg-type]
+    host.post(Started(plan()))
     return host
 
 
@@ -25,8 +27,8 @@ def kinds(host: FakeHost) -> list[str]:
 
 
 def reload(host: FakeHost) -> None:
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(plan()))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(plan()))
 
 
 def test_app_is_imported_only_after_the_steps_have_run() -> None:
@@ -48,7 +50,7 @@ def test_reload_with_a_failing_step_leaves_the_old_release_and_tells_the_caller(
     host.on_steps = lambda _: [Failed("step", "step migrate failed: exit code 1", "last\nlines")]
     reload(host)
     assert {worker.release for worker in host.workers()} == {1}
-    assert host.replies()[-1] == model.Reply(7, "cannot reload: step migrate failed: exit code 1", "last\nlines")
+    assert host.replies()[-1] == Reply(7, "cannot reload: step migrate failed: exit code 1", "last\nlines")
 
 
 def test_steps_whose_process_is_killed_have_failed() -> None:
@@ -74,16 +76,16 @@ def test_step_under_way_is_told_to_the_caller_and_in_status() -> None:
     host = start()
     host.on_steps = lambda _: [StepBegins("step migrate: alembic upgrade head")]
     reload(host)
-    progress = [action.text for action in host.actions if isinstance(action, model.Progress)]
+    progress = [action.text for action in host.actions if isinstance(action, Progress)]
     assert "step migrate: alembic upgrade head" in progress
-    host.post(model.Commanded("reload", 8))
+    host.post(Commanded("reload", 8))
     assert "step migrate" in host.replies()[-1].error
 
 
 def test_stop_during_the_steps_ends_them_and_the_service() -> None:
-    host = FakeHost(model.State(target=2), on_steps=lambda _: [])
-    host.post(model.Started(plan()))
-    host.post(model.Commanded("stop", 3))
+    host = FakeHost(State(target=2), on_steps=lambda _: [])
+    host.post(Started(plan()))
+    host.post(Commanded("stop", 3))
     assert "Signal" in kinds(host)
     assert host.exit_code == 0
 
@@ -93,5 +95,5 @@ def test_process_that_cannot_be_started_fails_the_release() -> None:
     host.on_steps = lambda _: []
     reload(host)
     run = next(iter(host.state.step_runs.values()))
-    host.post(model.SpawnFailed(run.id, "cannot start a process: out of memory"))
+    host.post(SpawnFailed(run.id, "cannot start a process: out of memory"))
     assert "out of memory" in host.replies()[-1].error

@@ -12,7 +12,9 @@ from fairlead.plan.model import Plan
 from fairlead.replication.policy import ReplicationPolicy, after_change
 from fairlead.restarts.policy import RestartPolicy
 from fairlead.steps.policy import Step
-from fairlead.supervisor import machine, model
+from fairlead.supervisor import machine
+from fairlead.supervisor.events import Commanded, Exited, Load, Planned, Said, Started, Tick
+from fairlead.supervisor.model import State
 from fairlead.testing.fake_host import FakeHost, make_plan
 
 MB = 10**6
@@ -24,8 +26,8 @@ def plan(policy: ReplicationPolicy = POLICY, budget: int = 0) -> Plan:
 
 
 def start(policy: ReplicationPolicy = POLICY, budget: int = 0) -> FakeHost:
-    host = FakeHost(model.State(target=policy.workers))
-    host.post(model.Started(plan(policy, budget)))
+    host = FakeHost(State(target=policy.workers))
+    host.post(Started(plan(policy, budget)))
     return host
 
 
@@ -37,7 +39,7 @@ def load_for(host: FakeHost, seconds: float, work: float, queued: int = 0, each:
         busy = min(1.0, work / max(1, len(host.workers())))
         beats = dict.fromkeys(host.state.workers, int(host.now * 1e9))
         usage = Usage(dict.fromkeys(host.state.workers, each), 10 * MB)
-        host.post(model.Tick(beats, usage, {}, model.Load({w.id: busy for w in host.workers()}, queued)))
+        host.post(Tick(beats, usage, {}, Load({w.id: busy for w in host.workers()}, queued)))
 
 
 def counts(host: FakeHost) -> list[object]:
@@ -56,14 +58,14 @@ def test_step_in_load_is_met_within_two_seconds() -> None:
 def test_load_is_met_while_the_previous_steps_of_a_reload_take_their_time() -> None:
     host = start()
     host.on_steps = lambda _: []
-    host.post(model.Commanded("reload", 7))
-    host.post(model.Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
+    host.post(Commanded("reload", 7))
+    host.post(Planned(dataclasses.replace(plan(), steps=(Step("migrate", ("alembic",)),))))
     load_for(host, 8, work=4)
     workers = len(host.workers())
     assert workers in (5, 6, 7)
     [run] = host.state.step_runs
-    host.post(model.Said(run, StepsRan()))
-    host.post(model.Exited(host.alive.pop(run), "exit code 0", clean=True))
+    host.post(Said(run, StepsRan()))
+    host.post(Exited(host.alive.pop(run), "exit code 0", clean=True))
     assert {worker.release for worker in host.workers()} == {2}
     assert len(host.workers()) == workers
 
@@ -123,7 +125,7 @@ def test_max_and_the_memory_budget_are_kept() -> None:
 
 def test_scaling_by_hand_is_refused_where_the_load_decides() -> None:
     host = start()
-    host.post(model.Commanded("scale", 1, workers="3"))
+    host.post(Commanded("scale", 1, workers="3"))
     assert host.replies()[-1].error == "cannot scale by hand: the load decides, from 1 to 8 (replication.workers)"
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from fairlead.companions.policy import Companion
-from fairlead.supervisor.model import CompanionRun, Exited
+from fairlead.supervisor.events import Exited
+from fairlead.supervisor.model import CompanionRun
 from fairlead.supervisor.stragglers import Stragglers
 
 

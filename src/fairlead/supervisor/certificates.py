@@ -18,8 +18,8 @@ from fairlead.https.model import CertificatePlan, HookOrder, HttpsPlan, Job, Res
 from fairlead.https.store import Store
 from fairlead.observability.events import EventLog
 from fairlead.plan.model import Plan
+from fairlead.supervisor.actions import Progress, Reply
 from fairlead.supervisor.job import HeldProcess, JobProcess
-from fairlead.supervisor.model import Progress, Reply
 
 _HOOK_TIMEOUT = 60.0
 _GRACE = 5.0

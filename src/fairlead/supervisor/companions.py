@@ -2,18 +2,8 @@
 
 from fairlead.companions.policy import Companion
 from fairlead.messages import CompanionBegins, Failed, Message
-from fairlead.supervisor.model import (
-    CompanionRun,
-    Forget,
-    ForkCompanion,
-    Kill,
-    KillGroup,
-    Release,
-    Signal,
-    SpawnCompanion,
-    State,
-    Vacancy,
-)
+from fairlead.supervisor.actions import Forget, ForkCompanion, Kill, KillGroup, Signal, SpawnCompanion
+from fairlead.supervisor.model import CompanionRun, Release, State, Vacancy
 from fairlead.supervisor.turn import FORK_DEADLINE, Turn
 
 _JUST = 0.05

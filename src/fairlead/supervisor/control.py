@@ -12,7 +12,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.supervisor.model import Commanded, Progress, Reply
+from fairlead.supervisor.actions import Progress, Reply
+from fairlead.supervisor.events import Commanded
 
 LONGEST_REQUEST = 64 * 1024
 REQUEST_DEADLINE = 10.0

@@ -8,8 +8,9 @@ from fairlead.host.pages import resident
 from fairlead.host.sockets import queued_connections
 from fairlead.memory.policy import Usage
 from fairlead.observability.scoreboard import Column, Scoreboard
+from fairlead.supervisor.events import Load, Tick
 from fairlead.supervisor.listeners import Listeners
-from fairlead.supervisor.model import Load, State, Tick, WorkerState
+from fairlead.supervisor.model import State, WorkerState
 
 _WINDOW = 0.45
 """Seconds over which a busy share is taken at least."""

@@ -25,7 +25,7 @@ from fairlead.host.spawn import spawn
 from fairlead.observability.events import EventLog, ThreadedSink, open_log_file
 from fairlead.observability.scoreboard import Scoreboard, create_scoreboard_file
 from fairlead.plan.model import LogPlan, Plan
-from fairlead.supervisor import leftovers, machine, model, status, succession
+from fairlead.supervisor import actions, events, leftovers, machine, model, status, succession
 from fairlead.supervisor.announcer import Announcer
 from fairlead.supervisor.certificates import Certificates
 from fairlead.supervisor.control import Control
@@ -37,12 +37,12 @@ from fairlead.supervisor.stragglers import Stragglers
 from fairlead.supervisor.succession import Estate
 
 _SIGNALS = {
-    signal.SIGTERM: model.Commanded("stop"),
-    signal.SIGHUP: model.Commanded("reload"),
-    signal.SIGTTIN: model.Commanded("scale", workers="+1"),
-    signal.SIGTTOU: model.Commanded("scale", workers="-1"),
-    signal.SIGUSR1: model.Commanded("reopen"),
-    signal.SIGUSR2: model.Commanded("upgrade"),
+    signal.SIGTERM: events.Commanded("stop"),
+    signal.SIGHUP: events.Commanded("reload"),
+    signal.SIGTTIN: events.Commanded("scale", workers="+1"),
+    signal.SIGTTOU: events.Commanded("scale", workers="-1"),
+    signal.SIGUSR1: events.Commanded("reopen"),
+    signal.SIGUSR2: events.Commanded("upgrade"),
 }
 _MOST_STACKS = 64 * 1024
 
@@ -58,7 +58,7 @@ class Supervisor:
         self._plan = plan
         self._estate = estate
         self._state = estate.state if estate else model.State(target=plan.replication.workers)
-        self._events: deque[model.Event] = deque()
+        self._events: deque[events.Event] = deque()
         self._handling = False
         self._channels: dict[int, Channel] = {}
         self._stacks: dict[int, int] = {}
@@ -71,7 +71,7 @@ class Supervisor:
         self._oom = OomCounter(plan.oom_files)
         self._stragglers = Stragglers()
         self._inquiry: Inquiry | None = None
-        self._heir: model.HandOver | None = None
+        self._heir: actions.HandOver | None = None
         self._said: set[str] = set(estate.said if estate else ())
         self._tick: asyncio.TimerHandle | None = None
         # Whoever became this process by exec may have had children, which are none of ours.
@@ -131,7 +131,7 @@ class Supervisor:
         if unclaimed := self._listeners.unclaimed():
             self._log.warning("listeners.unused", sockets=unclaimed, cause="inherited, and no http.bind names them")
         self._on_tick()  # what the supervisor itself holds counts from the first worker on
-        self._post(model.Started(self._plan))
+        self._post(events.Started(self._plan))
 
     async def _resume(self, estate: Estate) -> None:
         await self._control.take_over(estate.control, estate.client)
@@ -143,7 +143,7 @@ class Supervisor:
         for ended in self._stragglers.take_over(self._state, time.monotonic()):
             self._post(ended)
         client = estate.client[0] if estate.client else None
-        self._post(model.TookOver(client, estate.version, __version__))
+        self._post(events.TookOver(client, estate.version, __version__))
 
     def _estate_now(self, client: int | None = None) -> Estate:
         return Estate(
@@ -170,14 +170,14 @@ class Supervisor:
         try:
             succession.hand_over(self._estate_now(client))
         except OSError as error:
-            self._post(model.SuccessorUnfit(client, f"{sys.executable}: {error.strerror}"))
+            self._post(events.SuccessorUnfit(client, f"{sys.executable}: {error.strerror}"))
 
     # events
 
-    def _post(self, event: model.Event) -> None:
+    def _post(self, event: events.Event) -> None:
         """Queues an event; events are handled one after the other, those that actions bring last."""
         self._events.append(event)
-        if isinstance(event, model.Commanded) and event.name == "stop" and event.now:
+        if isinstance(event, events.Commanded) and event.name == "stop" and event.now:
             self._hurry = True
         if self._handling:
             return
@@ -201,10 +201,10 @@ class Supervisor:
         if self._manager is not None:
             self._manager.keep(sock.fileno())
 
-    def _handle(self, event: model.Event) -> None:
+    def _handle(self, event: events.Event) -> None:
         try:
-            actions = machine.handle(self._state, event, time.monotonic(), random.random())  # noqa: S311 (jitter)
-            for action in actions:
+            todo = machine.handle(self._state, event, time.monotonic(), random.random())  # noqa: S311 (jitter)
+            for action in todo:
                 self._carry_out(action)
         except Exception:  # noqa: BLE001 - a mistake of ours must not end a service that serves
             self._log.error("supervisor.error", during=type(event).__name__, traceback=traceback.format_exc())
@@ -216,7 +216,7 @@ class Supervisor:
 
     def _interrupted(self) -> None:
         # The first Ctrl-C is patient, the second is not.
-        self._post(model.Commanded("stop", now=self._state.stopping is not None))
+        self._post(events.Commanded("stop", now=self._state.stopping is not None))
 
     def _reap(self) -> None:
         for ended in processes.reap():
@@ -228,7 +228,7 @@ class Supervisor:
             process = self._state.process_of(ended.pid)
             if process is not None:
                 self._on_channel(process)
-            exited = model.Exited(ended.pid, self._how(ended), clean=ended.code == 0)
+            exited = events.Exited(ended.pid, self._how(ended), clean=ended.code == 0)
             companion = self._state.companions.get(process) if process is not None else None
             if companion is None or not self._stragglers.stay(companion, exited, time.monotonic()):
                 self._post(exited)
@@ -266,70 +266,70 @@ class Supervisor:
             if received is None:
                 # The kernel tells the exit; here only nothing more will come.
                 self._loop.remove_reader(channel.fileno())
-                self._post(model.ChannelOver(process))
+                self._post(events.ChannelOver(process))
                 return
             for descriptor in received[1]:
                 os.close(descriptor)
-            self._post(model.Said(process, received[0]))
+            self._post(events.Said(process, received[0]))
             channel = self._channels.get(process)
 
     # actions
 
-    def _carry_out(self, action: model.Action) -> None:
+    def _carry_out(self, action: actions.Action) -> None:
         match action:
-            case model.Log(level, event, fields):
+            case actions.Log(level, event, fields):
                 self._log.write(level, event, fields)
-            case model.Send(process, message):
+            case actions.Send(process, message):
                 if process in self._channels:
                     self._channels[process].send(message)
-            case model.ForkWorker(template, process, _release, slot):
+            case actions.ForkWorker(template, process, _release, slot):
                 self._fork(template, process, messages.Fork(process, slot))
-            case model.ForkCompanion(template, process, name):
+            case actions.ForkCompanion(template, process, name):
                 self._fork(template, process, messages.ForkCompanion(process, name))
-            case model.ForkSpareTemplate(template, process):
+            case actions.ForkSpareTemplate(template, process):
                 self._fork(template, process, messages.ForkSpare(process))
-            case model.SpawnTemplate(process, release, plan):
+            case actions.SpawnTemplate(process, release, plan):
                 self._spawn(process, plan, "fairlead.worker", str(release), serves=True)
-            case model.SpawnWorker(process, release, slot, plan):
+            case actions.SpawnWorker(process, release, slot, plan):
                 self._spawn(process, plan, "fairlead.worker", str(release), str(process), str(slot), serves=True)
-            case model.SpawnSteps(process, plan):
+            case actions.SpawnSteps(process, plan):
                 self._spawn(process, plan, "fairlead.steps")
-            case model.SpawnCompanion(process, plan, name):
+            case actions.SpawnCompanion(process, plan, name):
                 self._spawn(process, plan, "fairlead.worker.companion", name)
-            case model.DumpStacks(_process, pid):
+            case actions.DumpStacks(_process, pid):
                 processes.send_signal(pid, processes.DUMP_SIGNAL)
-            case model.Kill(pid):
+            case actions.Kill(pid):
                 processes.send_signal(pid, signal.SIGKILL)
-            case model.KillGroup(pid):
+            case actions.KillGroup(pid):
                 processes.send_signal(pid, signal.SIGKILL)
                 self._stragglers.kill(pid, time.monotonic())
-            case model.Signal(pid, name):
+            case actions.Signal(pid, name):
                 processes.send_signal(pid, signal.Signals[f"SIG{name}"])
-            case model.Forget(process, slot):
+            case actions.Forget(process, slot):
                 self._forget(process, slot)
-            case model.Progress() | model.Reply():
+            case actions.Progress() | actions.Reply():
                 self._control.tell(action)
             case _:
                 self._carry_out_rare(action)
 
-    def _carry_out_rare(self, action: model.Action) -> None:
+    def _carry_out_rare(self, action: actions.Action) -> None:
         match action:
-            case model.ReadConfiguration(plan):
+            case actions.ReadConfiguration(plan):
                 self._read_configuration(plan)
-            case model.KeepListeners(plans):
+            case actions.KeepListeners(plans):
                 if gone := self._listeners.keep_only(plans):
                     self._log.info("listeners.closed", closed=gone)
-            case model.LookAfterCertificates(plan):
+            case actions.LookAfterCertificates(plan):
                 self._certificates.serve(plan)
-            case model.CloseAccept():
+            case actions.CloseAccept():
                 self._listeners.close_all()
-            case model.TrySuccessor(client):
+            case actions.TrySuccessor(client):
                 self._inquiry = succession.try_successor(self._estate_now(), functools.partial(self._on_tried, client))
-            case model.HandOver():
+            case actions.HandOver():
                 self._heir = action  # once everything else that was decided has been done
-            case model.ReopenLogFile():
+            case actions.ReopenLogFile():
                 self._sink.reopen()
-            case model.Exit(code):
+            case actions.Exit(code):
                 if not self._done.done():
                     self._done.set_result(code)
             case _:
@@ -340,17 +340,17 @@ class Supervisor:
             os.chdir(plan.cwd)  # by its path: a deployment may have put another folder there
             self._inquiry = read_again(plan, self._on_planned)
         except OSError as error:
-            self._post(model.PlanFailed(f"cannot read the configuration in {plan.cwd}: {error.strerror}"))
+            self._post(events.PlanFailed(f"cannot read the configuration in {plan.cwd}: {error.strerror}"))
 
-    def _on_planned(self, event: model.Event) -> None:
+    def _on_planned(self, event: events.Event) -> None:
         self._inquiry = None
-        if isinstance(event, model.Planned):
+        if isinstance(event, events.Planned):
             self._say_notes(event.plan)
         self._post(event)
 
     def _on_tried(self, client: int | None, problem: str) -> None:
         self._inquiry = None
-        self._post(model.SuccessorUnfit(client, problem) if problem else model.SuccessorFit(client))
+        self._post(events.SuccessorUnfit(client, problem) if problem else events.SuccessorFit(client))
 
     def _fork(self, template: int, process: int, order: messages.Message) -> None:
         # Not an error when the template is gone: its end is on the way, and brings the fork to another one.
@@ -378,11 +378,11 @@ class Supervisor:
             inherit = (plan_file, theirs.fileno(), stacks, *serving)
             command = [sys.executable, "-P", "-m", module, ",".join(map(str, inherit)), *arguments]
             with theirs:
-                self._post(model.Spawned(process, spawn(command, inherit)))
+                self._post(events.Spawned(process, spawn(command, inherit)))
         except FairleadError as error:
-            self._post(model.SpawnFailed(process, str(error)))
+            self._post(events.SpawnFailed(process, str(error)))
         except OSError as error:
-            self._post(model.SpawnFailed(process, f"cannot start a process: {error.strerror}"))
+            self._post(events.SpawnFailed(process, f"cannot start a process: {error.strerror}"))
         finally:
             os.close(plan_file)
             if process not in self._stacks:
@@ -401,7 +401,7 @@ class Supervisor:
         if ahead is None or channel is None:
             return False
         self._add_channel(process, channel, stacks)
-        self._post(model.Spawned(process, ahead.pid))
+        self._post(events.Spawned(process, ahead.pid))
         self._loop.call_soon(self._reap)  # it may have ended before its end could be heard of
         return True
 

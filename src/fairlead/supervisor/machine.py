@@ -17,37 +17,35 @@ from fairlead.messages import (
 )
 from fairlead.replication.policy import MAX_WORKERS
 from fairlead.supervisor import companions, memory, release_phase, rollout, scaling, upgrade, upkeep
-from fairlead.supervisor.model import (
+from fairlead.supervisor.actions import (
     Action,
-    ChannelOver,
     CloseAccept,
-    Commanded,
-    Event,
     Exit,
-    Exited,
     Forget,
     Kill,
     KillGroup,
-    PlanFailed,
-    Planned,
-    Release,
     ReopenLogFile,
     Reply,
-    Said,
     Send,
     Signal,
+)
+from fairlead.supervisor.events import (
+    ChannelOver,
+    Commanded,
+    Event,
+    Exited,
+    PlanFailed,
+    Planned,
+    Said,
     Spawned,
     SpawnFailed,
     Started,
-    State,
     SuccessorFit,
     SuccessorUnfit,
-    Template,
     Tick,
     TookOver,
-    Worker,
-    WorkerState,
 )
+from fairlead.supervisor.model import Release, State, Template, Worker, WorkerState
 from fairlead.supervisor.turn import Turn
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from fairlead.errors import FairleadError
 from fairlead.plan.model import Plan
+from fairlead.supervisor.events import Event, PlanFailed, Planned
 from fairlead.supervisor.inquiry import Inquiry
-from fairlead.supervisor.model import Event, PlanFailed, Planned
 
 
 def read_again(plan: Plan, done: Callable[[Event], None]) -> Inquiry:

@@ -3,7 +3,8 @@
 from fairlead.messages import Failed, Message, StepBegins, StepsRan
 from fairlead.plan.model import Plan
 from fairlead.steps import policy
-from fairlead.supervisor.model import Kill, Operation, Signal, SpawnSteps, StepsRun
+from fairlead.supervisor.actions import Kill, Signal, SpawnSteps
+from fairlead.supervisor.model import Operation, StepsRun
 from fairlead.supervisor.turn import Turn
 
 _GRACE = policy.STOP_TIME + 5.0

@@ -7,21 +7,8 @@ the others, keep the previous template. Whatever fails before the switch leaves 
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import after_change
 from fairlead.supervisor import companions, memory, release_phase
-from fairlead.supervisor.model import (
-    CompanionRun,
-    Forget,
-    KeepListeners,
-    LookAfterCertificates,
-    Operation,
-    Progress,
-    ReadConfiguration,
-    Release,
-    Reply,
-    StepsRun,
-    Switch,
-    Worker,
-    WorkerState,
-)
+from fairlead.supervisor.actions import Forget, KeepListeners, LookAfterCertificates, Progress, ReadConfiguration, Reply
+from fairlead.supervisor.model import CompanionRun, Operation, Release, StepsRun, Switch, Worker, WorkerState
 from fairlead.supervisor.turn import Turn
 
 NEVER_READY = 3

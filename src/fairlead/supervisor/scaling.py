@@ -4,7 +4,8 @@ import math
 
 from fairlead.replication.policy import ReplicationPolicy
 from fairlead.supervisor import memory
-from fairlead.supervisor.model import Load, State, WorkerState
+from fairlead.supervisor.events import Load
+from fairlead.supervisor.model import State, WorkerState
 from fairlead.supervisor.turn import Turn
 
 EVERY = 0.25

@@ -9,7 +9,8 @@ import signal
 from dataclasses import dataclass
 
 from fairlead.host.processes import signal_group
-from fairlead.supervisor.model import CompanionRun, Exited, State
+from fairlead.supervisor.events import Exited
+from fairlead.supervisor.model import CompanionRun, State
 
 _AFTER_KILL = 2.0
 """Seconds in which the kernel ends what was killed. Whoever is left then is not ours to end."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fairlead.messages import Drain, Serve
-from fairlead.supervisor.model import (
+from fairlead.supervisor.actions import (
     Action,
     DumpStacks,
     Forget,
@@ -11,16 +11,11 @@ from fairlead.supervisor.model import (
     ForkWorker,
     Kill,
     Log,
-    Release,
-    Restart,
     Send,
     SpawnTemplate,
     SpawnWorker,
-    State,
-    Template,
-    Worker,
-    WorkerState,
 )
+from fairlead.supervisor.model import Release, Restart, State, Template, Worker, WorkerState
 
 FORK_DEADLINE = 15.0
 """Seconds a template may take to answer a fork. Forking 1 GB takes some 10 ms; only a stopped template takes longer."""

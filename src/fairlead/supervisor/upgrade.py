@@ -1,15 +1,8 @@
 """Upgrading the supervisor itself: when it may be, and what is said. Pure; `succession` does it."""
 
 from fairlead.supervisor import rollout
-from fairlead.supervisor.model import (
-    HandOver,
-    LookAfterCertificates,
-    Reply,
-    SuccessorFit,
-    SuccessorUnfit,
-    TookOver,
-    TrySuccessor,
-)
+from fairlead.supervisor.actions import HandOver, LookAfterCertificates, Reply, TrySuccessor
+from fairlead.supervisor.events import SuccessorFit, SuccessorUnfit, TookOver
 from fairlead.supervisor.turn import Turn
 
 

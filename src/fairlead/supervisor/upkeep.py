@@ -1,7 +1,8 @@
 """Keeping the wanted number of workers alive: staffing, deadlines, hangs, recycling."""
 
 from fairlead.supervisor import companions, memory, release_phase, rollout
-from fairlead.supervisor.model import DumpStacks, Kill, Release, Template, Vacancy, Worker, WorkerState
+from fairlead.supervisor.actions import DumpStacks, Kill
+from fairlead.supervisor.model import Release, Template, Vacancy, Worker, WorkerState
 from fairlead.supervisor.turn import Turn
 
 LARGEST_STEP = 2.0

@@ -5,7 +5,26 @@ from dataclasses import dataclass, field
 
 from fairlead.messages import Accepted, CompanionBegins, Drain, Failed, Forked, Imported, Message, Ready, StepsRan
 from fairlead.plan.model import AppPlan, Bind, Plan
-from fairlead.supervisor import machine, model
+from fairlead.supervisor import machine
+from fairlead.supervisor.actions import (
+    Action,
+    Exit,
+    ForkCompanion,
+    ForkSpareTemplate,
+    ForkWorker,
+    Kill,
+    KillGroup,
+    Log,
+    Reply,
+    Send,
+    Signal,
+    SpawnCompanion,
+    SpawnSteps,
+    SpawnTemplate,
+    SpawnWorker,
+)
+from fairlead.supervisor.events import ChannelOver, Event, Exited, Said, Spawned, Tick
+from fairlead.supervisor.model import State, Worker
 
 
 def make_plan(**changes: object) -> Plan:
@@ -28,9 +47,9 @@ class FakeHost:
     `on_steps` (called with the process number) return messages to send instead; an empty list means silence.
     """
 
-    state: model.State
+    state: State
     now: float = 1000.0
-    actions: list[model.Action] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
     alive: dict[int, int] = field(default_factory=dict)
     """Process number → pid."""
     on_import: Callable[[int], list[Message]] = lambda _process: [Imported("main:app", 0.1)]
@@ -45,7 +64,7 @@ class FakeHost:
     exit_code: int | None = None
     next_pid: int = 100
 
-    def post(self, event: model.Event) -> list[model.Action]:
+    def post(self, event: Event) -> list[Action]:
         """Handles an event and all that follows from it; returns the actions of the whole chain."""
         begun = len(self.actions)
         queue = [event]
@@ -62,50 +81,50 @@ class FakeHost:
         while self.now < end:
             self.now = min(end, self.now + step)
             beat = int(self.now * 1e9) if self.beats else 1
-            self.post(model.Tick(dict.fromkeys(self.state.workers, beat)))
+            self.post(Tick(dict.fromkeys(self.state.workers, beat)))
 
-    def kill(self, process: int, how: str = "signal SIGKILL") -> list[model.Action]:
+    def kill(self, process: int, how: str = "signal SIGKILL") -> list[Action]:
         """A child dies."""
-        return self.post(model.Exited(self.alive.pop(process), how))
+        return self.post(Exited(self.alive.pop(process), how))
 
     def logged(self, event: str) -> list[dict[str, object]]:
         """The fields of all log lines of that event."""
-        return [action.fields for action in self.actions if isinstance(action, model.Log) and action.event == event]
+        return [action.fields for action in self.actions if isinstance(action, Log) and action.event == event]
 
-    def replies(self) -> list[model.Reply]:
+    def replies(self) -> list[Reply]:
         """All answers to clients."""
-        return [action for action in self.actions if isinstance(action, model.Reply)]
+        return [action for action in self.actions if isinstance(action, Reply)]
 
-    def workers(self, state: str = "serving") -> list[model.Worker]:
+    def workers(self, state: str = "serving") -> list[Worker]:
         """The workers in a state."""
         return [worker for worker in self.state.workers.values() if worker.state == state]
 
-    def _carry_out(self, action: model.Action) -> list[model.Event]:
+    def _carry_out(self, action: Action) -> list[Event]:
         match action:
-            case model.SpawnTemplate(process, _release, _plan):
+            case SpawnTemplate(process, _release, _plan):
                 return [self._born(process), *self._say(process, self.on_import(process))]
-            case model.SpawnWorker(process, _release, _slot, _plan):
+            case SpawnWorker(process, _release, _slot, _plan):
                 return [self._born(process), *self._say(process, self.on_start(process))]
-            case model.ForkWorker(template, process, _release, _slot) if template in self.alive:
-                born = model.Said(template, Forked(process, self._pid(process)))
+            case ForkWorker(template, process, _release, _slot) if template in self.alive:
+                born = Said(template, Forked(process, self._pid(process)))
                 return [born, *self._say(process, self.on_start(process))]
-            case model.ForkSpareTemplate(template, process) if template in self.alive:
-                return [model.Said(template, Forked(process, self._pid(process)))]
-            case model.Send(process, Drain()) if self.drains and process in self.alive:
+            case ForkSpareTemplate(template, process) if template in self.alive:
+                return [Said(template, Forked(process, self._pid(process)))]
+            case Send(process, Drain()) if self.drains and process in self.alive:
                 pid = self.alive.pop(process)
-                return [model.Said(process, Accepted()), model.Exited(pid, "exit code 0", clean=True)]
-            case model.SpawnSteps(process, _plan):
+                return [Said(process, Accepted()), Exited(pid, "exit code 0", clean=True)]
+            case SpawnSteps(process, _plan):
                 return [self._born(process), *self._steps(process)]
-            case model.Kill(pid) | model.KillGroup(pid):
+            case Kill(pid) | KillGroup(pid):
                 return self._killed(pid)
-            case model.Signal(pid, _name) if self.ends:
+            case Signal(pid, _name) if self.ends:
                 return self._killed(pid, "exit code 1")
-            case model.SpawnCompanion(process, _plan, _name):
-                return [self._born(process), *([model.ChannelOver(process)] if self.begins else [])]
-            case model.ForkCompanion(template, process, _name) if template in self.alive:
-                forked = model.Said(template, Forked(process, self._pid(process)))
-                return [forked, *([model.Said(process, CompanionBegins())] if self.begins else [])]
-            case model.Exit(code):
+            case SpawnCompanion(process, _plan, _name):
+                return [self._born(process), *([ChannelOver(process)] if self.begins else [])]
+            case ForkCompanion(template, process, _name) if template in self.alive:
+                forked = Said(template, Forked(process, self._pid(process)))
+                return [forked, *([Said(process, CompanionBegins())] if self.begins else [])]
+            case Exit(code):
                 self.exit_code = code
         return []
 
@@ -114,26 +133,26 @@ class FakeHost:
         self.alive[process] = self.next_pid
         return self.next_pid
 
-    def _born(self, process: int) -> model.Event:
-        return model.Spawned(process, self._pid(process))
+    def _born(self, process: int) -> Event:
+        return Spawned(process, self._pid(process))
 
-    def _say(self, process: int, messages: list[Message]) -> list[model.Event]:
-        said: list[model.Event] = [model.Said(process, message) for message in messages]
+    def _say(self, process: int, messages: list[Message]) -> list[Event]:
+        said: list[Event] = [Said(process, message) for message in messages]
         if any(isinstance(message, Failed) for message in messages):
-            said.append(model.Exited(self.alive.pop(process), "exit code 1"))
+            said.append(Exited(self.alive.pop(process), "exit code 1"))
         return said
 
-    def _steps(self, process: int) -> list[model.Event]:
+    def _steps(self, process: int) -> list[Event]:
         """They end as soon as they have said how it went."""
         messages = self.on_steps(process)
         said = self._say(process, messages)
         if any(isinstance(message, StepsRan) for message in messages):
-            said.append(model.Exited(self.alive.pop(process), "exit code 0", clean=True))
+            said.append(Exited(self.alive.pop(process), "exit code 0", clean=True))
         return said
 
-    def _killed(self, pid: int, how: str = "signal SIGKILL") -> list[model.Event]:
+    def _killed(self, pid: int, how: str = "signal SIGKILL") -> list[Event]:
         for process, its in list(self.alive.items()):
             if its == pid:
                 del self.alive[process]
-                return [model.Exited(pid, how)]
+                return [Exited(pid, how)]
         return []
