@@ -176,9 +176,9 @@ def test_a_reload_follows_the_link_the_service_was_started_in(service: Service) 
     assert service.get()["version"] == "one"
     current.unlink()
     current.symlink_to("two")
-    assert service.ask("reload")["ok"]
+    assert (answer := service.ask("reload"))["ok"], answer
     assert service.get()["version"] == "two"
-    assert service.ask("rollback")["ok"]
+    assert (answer := service.ask("rollback"))["ok"], answer
     assert service.get()["version"] == "one"
 
 

@@ -59,7 +59,7 @@ def test_upgrade_keeps_pids_sockets_and_all_that_is_known(service: Service, prog
 
 def test_service_is_looked_after_as_before_once_upgraded(service: Service) -> None:
     service.start("--workers", "2")
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     # A crashed worker is still replaced from memory, not from the disk.
     service.write("raise ValueError('broken')\n")
     victim = service.serving()[0]["pid"]
@@ -68,10 +68,10 @@ def test_service_is_looked_after_as_before_once_upgraded(service: Service) -> No
     assert service.get()["version"] == "one"
     assert not service.ask("reload")["ok"]
     service.write(PLAIN_APP.replace('"one"', '"two"'))
-    assert service.ask("reload")["ok"]
+    assert (answer := service.ask("reload"))["ok"], answer
     assert service.get()["version"] == "two"
-    assert service.ask("upgrade")["ok"]
-    assert service.ask("rollback")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
+    assert (answer := service.ask("rollback"))["ok"], answer
     assert service.get()["version"] == "one"
     assert service.stop() == 0
 
@@ -89,7 +89,7 @@ def test_program_that_cannot_take_over_is_told_and_the_old_one_goes_on(service: 
     service.wait_for("upgrade.failed")
     assert {worker["pid"] for worker in service.serving()} == workers
     shutil.rmtree(programs / "fairlead")
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
 
 
 def test_usr2_upgrades_and_a_stop_that_comes_with_it_is_not_lost(service: Service) -> None:
@@ -106,10 +106,10 @@ def test_upgrades_in_a_row_leak_no_descriptors(service: Service) -> None:
     def descriptors() -> int:
         return len(os.listdir(f"/proc/{service.pid}/fd"))
 
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     before = descriptors()
     for _again in range(5):
-        assert service.ask("upgrade")["ok"]
+        assert (answer := service.ask("upgrade"))["ok"], answer
     # The last client's connection may be there a moment longer.
     service.wait_until(lambda: descriptors() <= before, "no more descriptors than after the first")
     assert service.get()["version"] == "one"
@@ -131,7 +131,7 @@ def test_companions_and_certificates_are_looked_after_once_upgraded(service: Ser
     service.wait_until(lambda: [c["pid"] for c in service.status()["companions"]], "the companion runs")
     service.wait_for("certificate.obtained")
     before = service.status()
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     after = service.status()
     assert [c["pid"] for c in after["companions"]] == [c["pid"] for c in before["companions"]]
     assert after["listeners"] == before["listeners"]

@@ -62,13 +62,13 @@ def test_upgrade_takes_the_python_that_is_installed_now(
 
     current.unlink()
     current.symlink_to(new)
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     assert Path(os.readlink(f"/proc/{service.pid}/exe")).resolve() == Path(OTHER).resolve()
     assert {worker["pid"] for worker in service.serving()} == pids
     assert service.get() == ours
 
-    assert service.ask("reload")["ok"]
+    assert (answer := service.ask("reload"))["ok"], answer
     assert str(service.get()) == version.strip()
-    assert service.ask("rollback")["ok"]
+    assert (answer := service.ask("rollback"))["ok"], answer
     assert service.get() == ours
     assert service.stop() == 0

@@ -189,7 +189,7 @@ def test_store_that_goes_bad_is_told_and_looked_at_again(service: HttpsService) 
     serial = service.serial("a.test")
     state = service.store.pair_path("internal/a.test").with_name("state.json")
     state.write_text("junk")
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     cause = f"cannot read {state}: Expecting value"
     service.wait_until(service.certificates, "certificates in status")
     (certificate,) = service.certificates()
@@ -309,7 +309,7 @@ def test_hook_under_way_is_looked_after_through_an_upgrade(service: HttpsService
     wait = "until test -e go; do sleep 0.05; done; echo 'the hook says no' >&2; exit 3"
     service.https(f'{INTERNAL}\ndomains = ["a.test"]\nhook = ["sh", "-c", "{wait}"]').run("--workers", "1")
     service.obtained()
-    assert service.ask("upgrade")["ok"]
+    assert (answer := service.ask("upgrade"))["ok"], answer
     (service.folder / "go").touch()
     failed = service.wait_for("certificate.hook_failed")
     assert "the hook says no" in failed["cause"]
