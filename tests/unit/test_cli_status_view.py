@@ -158,7 +158,7 @@ def test_memory_line_shows_budget_cgroup_and_pressure_as_far_as_there_are_any() 
     }
     budget = {"budget": 1_600_000_000, "used": 800_000_000}
     text = shown(REPORT | {"memory": memory, "memory_budget": budget})
-    assert "memory: budget 800M of 1.6G · cgroup 900M of 2.0G · pressure 25% (cgroup)" in text
+    assert "memory: 800M of a budget of 1.6G · cgroup 900M of 2.0G · pressure 25% (cgroup)" in text
     assert max(map(len, text.splitlines())) <= 80
     both = memory | {"pressure": {"cgroup": {"some": 0.0, "full": 0.0}, "host": {"some": 0.5, "full": 0.0}}}
     assert "pressure 0% (cgroup), 50% (host)" in " ".join(shown(REPORT | {"memory": both}).split())

@@ -130,3 +130,11 @@ def test_key_is_found_on_its_line(tmp_path, key, line):
 def test_key_that_is_not_written_is_told_by_the_file(tmp_path):
     (tmp_path / "fairlead.toml").write_text(TEXT)
     assert read(tmp_path).where(("memory", "preload")) == "fairlead.toml"
+
+
+@pytest.mark.parametrize("made", ["folder", "link to nothing"])
+def test_fairlead_toml_that_is_no_file_is_told_and_not_passed_over(tmp_path, made):
+    place = tmp_path / "fairlead.toml"
+    place.mkdir() if made == "folder" else place.symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"cannot read the configuration fairlead.toml: (Is a directory|No such file)"):
+        read(tmp_path)

@@ -100,7 +100,7 @@ def _memory(report: Report) -> Text | None:
     """The budget, the cgroup and the pressure, as far as there are any."""
     parts, budget, cgroup = [], report.get("memory_budget") or {}, report["memory"].get("cgroup")
     if budget.get("budget") and budget.get("used") is not None:
-        parts.append(f"budget {_size(budget['used'])} of {_size(budget['budget'])}")
+        parts.append(f"{_size(budget['used'])} of a budget of {_size(budget['budget'])}")
     if cgroup and cgroup["limit"] is not None:
         parts.append(f"cgroup {_size(cgroup['used'])} of {_size(cgroup['limit'])}")
     pressure = {key: one for key, one in (report["memory"].get("pressure") or {}).items() if one}

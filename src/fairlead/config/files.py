@@ -45,7 +45,7 @@ def read_config(cwd: Path, environ: Mapping[str, str], explicit: str | None = No
     if named:
         return _read_named(cwd / named, cwd)
     own, project = cwd / "fairlead.toml", cwd / "pyproject.toml"
-    if not own.is_file():
+    if not (own.exists() or own.is_symlink()):
         return _read_project(project, cwd) if project.is_file() else None
     if project.is_file() and _read_project(project, cwd) is not None:
         raise InputError(
