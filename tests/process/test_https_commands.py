@@ -1,6 +1,9 @@
 """The user's commands: hooks, and what sets DNS records."""
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,3 +25,14 @@ def test_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path:
     pid = int((tmp_path / "pid").read_text())
     wait_gone({pid})
     assert not alive(pid)
+
+
+def test_command_that_takes_too_long_is_not_waited_for_by_what_has_left_its_group() -> None:
+    script = "setsid sleep 30 & echo $!; wait"
+    begun = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired) as told:
+        run_command(("sh", "-c", script), {}, 1.0)
+    assert time.monotonic() - begun < 20
+    assert told.value.output is None or told.value.output.strip().isdigit()
+    if told.value.output:
+        os.kill(int(told.value.output), signal.SIGKILL)

@@ -139,3 +139,12 @@ def test_lock_that_the_image_does_not_follow_is_told(shop: Path, fairlead) -> No
     _code, _out, err = fairlead("export", "compose")
     assert "note: poetry.lock is not read: the image gets what pyproject.toml says" in err
     assert "poetry.lock" not in fairlead("export", "systemd")[2]
+
+
+def test_next_command_names_the_app_as_it_is_called_there(shop: Path, fairlead) -> None:
+    (shop / "requirements.txt").write_text("fastapi\n")
+    (shop / "fairlead.toml").write_text('[app]\nname = "PORTAL.example"\n')
+    code, out, err = fairlead("export", "compose")
+    assert code == 0, err
+    assert "docker stack deploy -c compose.yaml PORTAL-example" in out
+    assert "copy PORTAL.example.conf to" in fairlead("export", "supervisor")[1]

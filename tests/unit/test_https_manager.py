@@ -155,6 +155,18 @@ def test_person_who_asks_has_every_issuer_tried_before_it_counts_as_failed() -> 
     assert manager.tick(NOW) == []
 
 
+def test_next_issuers_turn_is_by_the_configuration_of_now() -> None:
+    two, three = (replace(ISSUER, name=name, directory_url=f"https://{name}.test/dir") for name in ("two", "three"))
+    before = replace(plan_of("a.test"), issuers=(ISSUER, two))
+    under_way = Job("obtain", before.certificates[0], before, True, True)
+    manager = Manager(replace(before, issuers=(three, two)), {"acme/a.test": valid("a.test")}, (), [under_way])
+    once = policy.failed(valid("a.test"), NOW, "no", before.issuers, ISSUER)
+    manager.agent_ended(under_way, Result("failed", once, "no"), NOW)
+    (again,) = jobs(manager.tick(NOW))
+    assert again.https.issuers == (three, two)
+    assert (again.asked, again.force) == (True, True)
+
+
 def test_revoked_certificate_is_told_and_renewed_at_once() -> None:
     manager = Manager(plan_of("a.test"), {"acme/a.test": valid("a.test")})
     manager.request("revoke", "a.test")

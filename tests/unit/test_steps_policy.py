@@ -48,6 +48,8 @@ def test_settings_become_plain_data_with_their_secrets():
         ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s@cret@h/d'", "written %40"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s/cret@h/d'", "written %40"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s%cret@h/d'", "written %40"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:s3 cret@h/d'", "written %40"),
+        ("[[steps]]\nname = 'a'\nrun = 'a'\nlock = 'postgresql://u:12/sec?ret@h/d'", "written %40"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\n[[steps]]\nname = 'a'\nrun = 'b'", "two are named a"),
         ("[[steps]]\nname = 'a'\nrun = 'a'\nenv = {'A=B' = 'cret'}", "no name of a variable; allowed"),
         ('[[steps]]\nname = "a"\nrun = "a"\nenv = {A = "cret\\u0000"}', "the value of A has a NUL"),

@@ -104,6 +104,26 @@ def test_fingerprint_of_an_app_in_src_counts_the_migrations_beside_it(tmp_path):
     assert fingerprint(dataclasses.replace(plan, cwd=str(link))) == fingerprint(plan)
 
 
+def test_fingerprint_does_not_look_into_other_projects_of_the_folder_above(tmp_path):
+    project, other = tmp_path / "shop" / "src", tmp_path / "other"
+    project.mkdir(parents=True)
+    other.mkdir()
+    (tmp_path / "shop" / "pyproject.toml").write_text("")
+    plan = dataclasses.replace(plan_in(project), cwd=str(tmp_path))
+    before = fingerprint(plan)
+    (other / "x.py").write_text("somebody else's\n")
+    assert fingerprint(plan) == before
+    (tmp_path / "shop" / "x.py").write_text("ours\n")
+    assert fingerprint(plan) != before
+
+
+def test_fingerprint_does_not_wait_for_the_writer_of_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "queue")
+    os.mkfifo(tmp_path / "queue.sql")
+    plan = dataclasses.replace(plan_in(tmp_path), cwd=str(tmp_path), steps=(Step("a", ("cat", "queue")),))
+    assert fingerprint(plan) == fingerprint(plan)
+
+
 @pytest.mark.parametrize("run", [("./migrate", "up"), ("sh", "-c", "cd . && ./migrate>/dev/null"), ("sh", "migrate")])
 def test_fingerprint_counts_the_scripts_that_steps_name(tmp_path, run):
     (tmp_path / "migrate").write_text("#!/bin/sh\n")

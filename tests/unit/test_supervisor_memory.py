@@ -130,7 +130,7 @@ def test_scale_up_stops_where_the_budget_is_full() -> None:
     assert len(host.workers()) == 4  # 60 + 4 × 200; a fifth would be above 1000
     note = str(host.replies()[-1].result["note"])
     assert note.startswith(
-        "5 of them do not fit into the memory budget now: 860 MB of 1.0 GB are used, and a worker needs 200 MB"
+        "5 of them do not fit into the memory budget now: 860 MB of 1.0 GB are used or promised, and a worker needs 200 MB"
     )
     host.post(Commanded("scale", 2, workers="3"))
     assert host.replies()[-1].result == {"workers": 3}

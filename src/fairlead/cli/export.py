@@ -1,5 +1,6 @@
 """`fairlead export`: the files of another home, and who takes care of what there."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,8 @@ def export(
     typer.echo("\n" + care_table(home))
     name = site.plan.name
     port = next((str(bind.port) for bind in site.plan.binds if bind.kind == "tcp"), "8000")
-    typer.echo(f"\nnext: {home.after.replace('IMAGE', name.lower()).replace('NAME', name).replace('PORT', port)}")
+    words = {"PORT": port, "IMAGE": name.lower(), "STACK": name.replace(".", "-"), "NAME": name}
+    typer.echo(f"\nnext: {re.sub('|'.join(words), lambda found: words[found[0]], home.after)}")
 
 
 def lock_notes(home: "Target", site: "Site") -> list[str]:

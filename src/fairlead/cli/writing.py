@@ -4,6 +4,7 @@ import contextlib
 import difflib
 from enum import StrEnum
 from pathlib import Path
+from stat import S_IMODE
 
 from fairlead.errors import FairleadError
 from fairlead.host.files import write_atomically
@@ -71,21 +72,28 @@ def write(folder: Path, file: File) -> Found:
 
 def write_all(folder: Path, files: list[File]) -> dict[str, Found]:
     """Writes all files or, when one cannot be written, none: what was there is put back. What that was, by the files' paths."""
-    before = {file.path: current(folder / file.path) for file in files}
+    before = {file.path: (current(folder / file.path), _mode(folder / file.path)) for file in files}
     done: dict[str, Found] = {}
     try:
         for file in files:
             done[file.path] = write(folder, file)
-    except FairleadError:
+    except BaseException:
         for name, found in done.items():
-            text = before[name]
+            text, mode = before[name]
             with contextlib.suppress(OSError):
                 if text is None:
                     (folder / name).unlink()
                 elif found is not Found.SAME:
-                    write_atomically(str(folder / name), text.encode(errors="surrogateescape"), 0o644)
+                    write_atomically(str(folder / name), text.encode(errors="surrogateescape"), mode)
         raise
     return done
+
+
+def _mode(path: Path) -> int:
+    try:
+        return S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0o644
 
 
 def difference(folder: Path, file: File) -> str:

@@ -11,7 +11,8 @@ from fairlead.host.pythonpath import for_programs
 def run_command(command: tuple[str, ...], variables: Mapping[str, str], timeout: float) -> tuple[int, str]:
     """The exit code, and what the command wrote. OSError when it cannot be started.
 
-    It has a process group of its own, which does not outlive `timeout` (subprocess.TimeoutExpired), nor this call.
+    It has a process group of its own, which is killed when `timeout` passes (subprocess.TimeoutExpired) or this call is
+    broken off. What it leaves in the background after an end of its own stays.
     """
     process = subprocess.Popen(
         command,
@@ -25,6 +26,8 @@ def run_command(command: tuple[str, ...], variables: Mapping[str, str], timeout:
         output, _ = process.communicate(timeout=timeout)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        if process.stdout is not None:
+            process.stdout.close()  # whoever has left the group may hold the other end for ever
+        process.wait()
         raise
     return process.returncode, output.decode(errors="replace").strip()

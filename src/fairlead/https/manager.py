@@ -107,7 +107,9 @@ class Manager:
             result = self._lost(job, now, result.error if result else "the certificate agent died")
         self._states[key] = result.state
         if result.outcome == "failed" and job.asked and job.action == "obtain" and self._others_follow(job, result):
-            self._wanted.setdefault(key, job)
+            # By the configuration of now: the agent may have begun under another one.
+            again = Job("obtain", self._plans[key], self._https, True, job.force, self._identity)
+            self._wanted.setdefault(key, again)
         actions: list[Action] = []
         if result.outcome in ("obtained", "unchanged"):
             actions.append(Swap(key))

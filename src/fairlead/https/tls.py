@@ -40,6 +40,8 @@ class Certificates:
         self._https = https
         self._by_key: dict[str, tuple[tuple[str, ...], ssl.SSLContext]] = {}
         self._by_name: dict[str, ssl.SSLContext] = {}
+        self._nameless = ""
+        """The last problem that was told of clients without a name."""
         self.base = make_context(https.tls, BaseContext)
         """What the server listens with. It has no certificate of its own."""
         self.base.sni_callback = self._choose
@@ -66,9 +68,10 @@ class Certificates:
         """Names of certificates from files are known only once they are read: whether default_name is among them, too."""
         plans, name = self._https.certificates, self._https.tls.default_name
         complete = len(self._by_key) == len(plans) and all(plan.source == "files" for plan in plans)
-        if not complete or name in ("", "*") or self._find(None) is not None:
-            return []
-        return [f"clients that send no name are refused: https.default_name {name!r} is on no certificate"]
+        missing = complete and name not in ("", "*") and self._find(None) is None
+        problem = f"clients that send no name are refused: https.default_name {name!r} is on no certificate"
+        before, self._nameless = self._nameless, problem if missing else ""
+        return [problem] if missing and not before else []
 
     @property
     def names(self) -> frozenset[str]:

@@ -109,14 +109,14 @@ def _connected(address: str, app: str, what: str) -> Iterator["Connection[tuple[
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise FairleadError(f"cannot {what}: {_MISSING}") from None
-    with _told(what):
-        settings: dict[str, Any] = {
-            **_SETTINGS,
-            "application_name": f"fairlead steps {app}",
-            **conninfo_to_dict(address),
-        }
-        with psycopg.connect(autocommit=True, **settings) as connection:
-            yield connection
+    try:
+        parts = conninfo_to_dict(address)
+    except psycopg.Error:
+        # Its own words may quote a part of the password.
+        raise FairleadError(f"cannot {what}: PostgreSQL cannot take the address in lock apart") from None
+    settings: dict[str, Any] = {**_SETTINGS, "application_name": f"fairlead steps {app}", **parts}
+    with _told(what), psycopg.connect(autocommit=True, **settings) as connection:
+        yield connection
 
 
 @contextmanager

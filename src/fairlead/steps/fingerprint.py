@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 
@@ -29,6 +30,8 @@ _RESOLVED = "fairlead.toml"
 _WORDS = re.compile(r"""[\s;&|<>()'"=]+""")
 """What parts the words of a shell's command line."""
 _LARGEST = 4 * 1024 * 1024
+_PROJECT = ("fairlead.toml", "pyproject.toml", "alembic.ini", "requirements.txt", "uv.lock", ".git")
+"""What lies in the folder of a project."""
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -44,10 +47,15 @@ def fingerprint(plan: Plan) -> str:
 
 
 def _place(plan: Plan) -> str:
-    """Where code lies: the folder that steps run in, when it holds the one that the app is imported from (an app in `src` has
-    its migrations beside it); else the latter. The root of all files is no project's folder."""
+    """Where code lies: the folder that the app is imported from or, when the one that steps run in holds it, the nearest one up to
+    that which is a project's (an app in `src` has its migrations beside it). Other projects' folders are not looked into."""
     app, cwd = os.path.realpath(plan.app.dir), os.path.realpath(plan.cwd)
-    return cwd if cwd != "/" and _is_below(app, cwd) else app
+    if not _is_below(app, cwd):
+        return app
+    place = app
+    while place != cwd and not any(os.path.exists(os.path.join(place, name)) for name in _PROJECT):
+        place = os.path.dirname(place)
+    return place if place != "/" else app
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -94,6 +102,8 @@ def _is_ours(path: str, folder: str) -> bool:
 
 def _is_program(path: str) -> bool:
     try:
+        if not os.path.isfile(path):
+            return False  # to open a pipe would wait for its writer
         with open(path, "rb") as file:
             return os.access(path, os.X_OK) or file.read(2) == b"#!"
     except OSError:
@@ -111,10 +121,11 @@ def _is_code(place: str, name: str) -> bool:
 
 
 def _hash_of(path: str) -> bytes:
-    """A file that cannot be read, or is too large for code, counts by its size."""
+    """What cannot be read, is too large for code, or is no file counts by its size."""
     try:
-        size = os.stat(path).st_size
-        if size <= _LARGEST:
+        found = os.stat(path)
+        size = found.st_size
+        if size <= _LARGEST and stat.S_ISREG(found.st_mode):
             with open(path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
     except OSError:

@@ -69,12 +69,14 @@ def _try(plan: Plan, step: Step, log: EventLog, lock: command.Lock | None) -> No
     """Until it succeeds, has no tries left or no lock any more; StepError then."""
     variables = command.environment(plan.identity, step.env)
     problem: str | None = None
+    tries = 0
     for attempt in range(step.retries + 1):
         if attempt:
             time.sleep(pause_before(attempt))
             if lock is not None and lock.is_lost():
                 problem = command.LOCK_LOST
                 break
+        tries += 1
         lines: deque[str] = deque(maxlen=LAST_LINES)
         log.info("step.begin", run=" ".join(step.run), attempt=attempt + 1 if step.retries else None)
         begun = time.monotonic()
@@ -86,8 +88,8 @@ def _try(plan: Plan, step: Step, log: EventLog, lock: command.Lock | None) -> No
         log.write("warning" if again else "error", "step.failed", {"cause": problem, "after": time.monotonic() - begun})
         if not again:
             break
-    tries = f" (after {attempt + 1} tries)" if attempt else ""
-    raise StepError(step.name, f"{problem}{tries}", "\n".join(lines))
+    after = f" (after {tries} tries)" if tries > 1 else ""
+    raise StepError(step.name, f"{problem}{after}", "\n".join(lines))
 
 
 def _take_line(log: EventLog, lines: "deque[str]", line: str) -> None:

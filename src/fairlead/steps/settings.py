@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field, SecretStr
 from fairlead.config_base import Command, SomeSeconds, Table, Variables, allowed
 from fairlead.steps.policy import Step
 
-_HOST = r"(?:\[[^\]]*\]|[^\[\]:@/?,]*)(?::\d*)?"
-_ADDRESS = re.compile(rf"(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?]*)?(?:\?.*)?")
+_HOST = r"(?:\[[^\]]*\]|[^\[\]:@/?,\s]*)(?::\d*)?"
+_PARAMETER = r"\w+=[^=\s&]*"
+_ADDRESS = re.compile(rf"(?:[^@/\s]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?\s]*)?(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -20,8 +21,8 @@ def _check_database(address: SecretStr) -> SecretStr:
         raise ValueError("allowed: the address of a PostgreSQL database, postgresql://…")
     if not _ADDRESS.fullmatch(rest) or _BAD_PERCENT.search(rest):
         raise ValueError(
-            "allowed: postgresql://user:password@host:port/database; @, /, ?, # and % in a password are written %40, %2F, %3F, "
-            "%23 and %25"
+            "allowed: postgresql://user:password@host:port/database; @, /, ?, #, % and a space in a password are written %40, "
+            "%2F, %3F, %23, %25 and %20"
         )
     return address
 

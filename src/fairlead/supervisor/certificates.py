@@ -54,12 +54,13 @@ class Certificates:
     def prepare(plan: Plan, serves: bool) -> None:
         """Makes and checks the plan's store, and its certificates there. FairleadError when they cannot be used.
 
-        `serves`: the plan serves already. Then a file that went bad is no reason to leave its processes unreplaced.
+        `serves`: the plan serves already. Then a folder or file that went bad is no reason to leave its processes unreplaced.
         """
-        if plan.https.certificates:
-            store = _store(plan)
-            for one in () if serves else plan.https.certificates:
-                store.check_certificate(one.key)
+        if serves or not plan.https.certificates:
+            return
+        store = _store(plan)
+        for one in plan.https.certificates:
+            store.check_certificate(one.key)
 
     def serve(self, plan: Plan, under_way: Iterable[Job] = ()) -> None:
         """From now on these certificates: `plan` is the one that serves. `under_way`: jobs that the program before has begun.
@@ -79,13 +80,14 @@ class Certificates:
             except (FairleadError, OSError) as error:
                 self._trouble = str(error)
                 if self._trouble != trouble:
-                    self._log.error(
-                        "certificate.failed", cause=str(error), effect="no certificate is renewed until then"
-                    )
+                    effect = f"no certificate is renewed until it can be read; tried every {_AGAIN:.0f} s"
+                    self._log.error("certificate.failed", cause=str(error), effect=effect)
                 self._timer = asyncio.get_running_loop().call_later(_AGAIN, self.serve, plan)
                 return
-            for one in plan.https.certificates if trouble else ():
-                self._swap(one.key)  # the workers could not read it either
+            if trouble:
+                self._log.info("certificate.store_readable", store=plan.https.store)
+                for one in plan.https.certificates:
+                    self._swap(one.key)  # the workers could not read it either
         self._look()
 
     def _begin(self, plan: Plan, under_way: Iterable[Job]) -> None:
@@ -102,7 +104,11 @@ class Certificates:
 
     def hand_over(self) -> None:
         """This program ends here: those who wait are told."""
-        self._refuse_waiting("Fairlead is being upgraded; the work goes on, and `fairlead certs` shows how it ends")
+        queued = self._manager is not None and any(self._manager.is_wanted(one.key) for one in self._https.certificates)
+        rest = "; what had not begun is to be asked for again" if queued else ""
+        self._refuse_waiting(
+            f"an upgrade of Fairlead has begun; `fairlead certs` shows how the work under way ends{rest}"
+        )
 
     def take_over(self, plan: Plan | None, held: list["HeldJob"]) -> None:
         """Goes on with the program before's agents and hooks; `plan` is the one that serves, None when none does."""

@@ -13,6 +13,9 @@ from fairlead.observability.events import EventLog
 
 GRACE = 5.0
 """Seconds between TERM and KILL."""
+_MOMENT = 1.0
+"""Seconds in which those of ours leave that were being forked when their template was ended: they see that nobody is there for
+them, and nobody is to be blamed for them."""
 _AFTER_KILL = 2.0
 """Seconds in which the kernel ends what was killed, and what it had started comes to light."""
 _LOOK = 0.05
@@ -26,6 +29,9 @@ async def end_leftovers(log: EventLog, spare: set[int], patience: Callable[[], f
     begun, told = time.monotonic(), set[int]()
     while left := {pid: name for pid, name in children().items() if pid not in spare}:
         waited = time.monotonic() - begun
+        if waited < min(_MOMENT, patience()):
+            await asyncio.sleep(_LOOK)
+            continue
         impatient = waited >= patience()
         if waited >= patience() + _AFTER_KILL:
             log.error("stop.left_over", processes=_names(left), effect="they do not end, and are left")

@@ -342,14 +342,20 @@ class Supervisor:
         except OSError as error:
             self._post(events.PlanFailed(f"cannot read the configuration in {plan.cwd}: {error.strerror}"))
 
-    def _on_planned(self, event: events.Event) -> None:
+    def _forget_inquiry(self) -> None:
+        """It has answered; until its process is reaped, it is none that the app left behind."""
+        if self._inquiry is not None and self._inquiry.pid is not None:
+            self._strangers.add(self._inquiry.pid)
         self._inquiry = None
+
+    def _on_planned(self, event: events.Event) -> None:
+        self._forget_inquiry()
         if isinstance(event, events.Planned):
             self._say_notes(event.plan)
         self._post(event)
 
     def _on_tried(self, client: int | None, problem: str) -> None:
-        self._inquiry = None
+        self._forget_inquiry()
         self._post(events.SuccessorUnfit(client, problem) if problem else events.SuccessorFit(client))
 
     def _fork(self, template: int, process: int, order: messages.Message) -> None:

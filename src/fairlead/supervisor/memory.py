@@ -86,10 +86,10 @@ def shortage(turn: Turn, workers: int) -> str:
     over = min(missing, missing - free(state, budget, each) // each)
     if not budget or over <= 0:
         return ""
-    used = format_size(state.memory.usage.total)
+    taken = format_size(budget - free(state, budget, each))
     return (
-        f"{over} of them do not fit into the memory budget now: {used} of {format_size(budget)} are used, and a worker needs "
-        f"{format_size(each)}; they start when there is room"
+        f"{over} of them do not fit into the memory budget now: {taken} of {format_size(budget)} are used or promised, and a "
+        f"worker needs {format_size(each)}; they start when there is room"
     )
 
 

@@ -70,5 +70,5 @@ TARGET = Target(
     "compose.yaml, with the Dockerfile that it builds",
     render,
     CARES,
-    "docker compose up --build --detach; with Swarm: docker stack deploy -c compose.yaml NAME",
+    "docker compose up --build --detach; with Swarm: docker stack deploy -c compose.yaml STACK",
 )

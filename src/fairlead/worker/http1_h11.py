@@ -9,7 +9,7 @@ from typing import Any
 from fairlead.worker.access_log import escape
 from fairlead.worker.http1_limits import LINGER, TEXTS, logger
 from fairlead.worker.response import Kind, header_line, plain_answer
-from fairlead.worker.sockets import bytes_are_waiting, bytes_unsent, close_once
+from fairlead.worker.sockets import ClosedOnce, bytes_are_waiting, bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import H11Protocol
 
@@ -52,7 +52,8 @@ class H11Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes its place among the open connections."""
-        super().connection_made(transport)
+        closes: Any = ClosedOnce(transport) if self.secure else transport
+        super().connection_made(closes)
         self.idle_at = monotonic()
         self.tls = self.server_state.extensions(transport)
 

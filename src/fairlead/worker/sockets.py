@@ -4,12 +4,29 @@ import array
 import asyncio
 import fcntl
 import termios
+from typing import Any
 
 
 def close_once(transport: asyncio.Transport) -> None:
     """Closes it, unless that has begun: asyncio's TLS transports know nothing of their connection after a second time."""
     if not transport.is_closing():
         transport.close()
+
+
+class ClosedOnce:
+    """A TLS transport for protocols of uvicorn's, which close twice. See `close_once`."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """As every transport's."""
+        close_once(self._transport)
 
 
 def bytes_unsent(transport: asyncio.Transport) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Any
 
 from fairlead.worker.access_log import escape
+from fairlead.worker.sockets import ClosedOnce
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import AutoWebSocketsProtocol
 
@@ -26,7 +27,8 @@ class _Watched:
         self.app = self._watch
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[misc]
+        closes = ClosedOnce(transport) if transport.get_extra_info("ssl_object") is not None else transport
+        super().connection_made(closes)  # type: ignore[misc]
         self._state.websocket(1)
         self._tls = self._state.extensions(transport)
 

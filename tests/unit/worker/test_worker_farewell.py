@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,12 +17,10 @@ from http_harness import Bench, Client, run, serving, until, within
 SIZE = 12 * 1024 * 1024
 """More than the kernel keeps for a connection."""
 BUFFER = 64 * 1024
-pytestmark = [
-    pytest.mark.parametrize("loop", ["uvloop", "asyncio"]),
-    pytest.mark.parametrize("protocol", ["httptools", "h11"]),
-    pytest.mark.parametrize("secure", [True, False], ids=["tls", "plain"]),
-    pytest.mark.parametrize("ends", ["close", "keep-alive"]),
-]
+LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+PROTOCOLS = pytest.mark.parametrize("protocol", ["httptools", "h11"])
+SECURE = pytest.mark.parametrize("secure", [True, False], ids=["tls", "plain"])
+ENDS = pytest.mark.parametrize("ends", ["close", "keep-alive"])
 
 
 async def large(_scope: Any, _receive: Any, send: Any) -> None:
@@ -31,17 +30,21 @@ async def large(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"x" * SIZE})
 
 
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Those of a server called `test`, and of clients that trust it."""
+    authority = trustme.CA()
+    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("test").configure_cert(here)
+    authority.configure_trust(there)
+    return here, there
+
+
 @asynccontextmanager
 async def asking(
     folder: Path, protocol: str, secure: bool, ends: str, **limits: float
 ) -> AsyncIterator[tuple[Bench, Client]]:
     """A client with a small buffer that has read the head of its response."""
-    here = there = None
-    if secure:
-        authority = trustme.CA()
-        here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-        authority.issue_cert("test").configure_cert(here)
-        authority.configure_trust(there)
+    here, there = contexts() if secure else (None, None)
     async with serving(large, folder, protocol, tls=here, **limits) as bench:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
@@ -65,6 +68,10 @@ def swept_clean(bench: Bench) -> bool:
     return not bench.state.connections
 
 
+@LOOPS
+@PROTOCOLS
+@SECURE
+@ENDS
 def test_client_that_takes_its_time_gets_the_whole_response(
     tmp_path: Path, loop: str, protocol: str, secure: bool, ends: str
 ) -> None:
@@ -83,6 +90,10 @@ def test_client_that_takes_its_time_gets_the_whole_response(
     run(whole(), loop)
 
 
+@LOOPS
+@PROTOCOLS
+@SECURE
+@ENDS
 def test_client_that_takes_nothing_of_what_is_answered_is_cut(
     tmp_path: Path, loop: str, protocol: str, secure: bool, ends: str
 ) -> None:
@@ -91,5 +102,60 @@ def test_client_that_takes_nothing_of_what_is_answered_is_cut(
         async with asking(tmp_path, protocol, secure, ends, **limits) as (bench, client):
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await until(lambda: swept_clean(bench))
+
+    run(whole(), loop)
+
+
+async def refusing(scope: Any, receive: Any, send: Any) -> None:
+    """Refuses WebSockets; an answer over HTTP fails once it has begun."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    raise RuntimeError("late")
+
+
+UPGRADE = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+
+
+@LOOPS
+@PROTOCOLS
+@pytest.mark.parametrize("head", [UPGRADE, "connection: close\r\n"], ids=["websocket", "late error"])
+def test_client_that_does_not_answer_the_end_of_tls_is_forgotten(
+    tmp_path: Path, loop: str, protocol: str, head: str
+) -> None:
+    def mute(address: Any, trust: ssl.SSLContext, done: threading.Event) -> None:
+        with socket.create_connection(address[:2]) as plain:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = trust.wrap_bio(incoming, outgoing, server_hostname="test")
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(65536))
+            tls.write(f"GET / HTTP/1.1\r\nhost: test\r\n{head}\r\n".encode())
+            plain.sendall(outgoing.read())
+            assert done.wait(30)  # whatever comes: it neither reads nor answers
+
+    async def whole() -> None:
+        here, there = contexts()
+        async with serving(refusing, tmp_path, protocol, tls=here) as bench:
+            done = threading.Event()
+            client = asyncio.ensure_future(asyncio.to_thread(mute, bench.address, there, done))
+            await until(lambda: len(bench.state.connections) == 1)
+            moment = monotonic()
+
+            def forgotten() -> bool:
+                nonlocal moment
+                moment += 0.5  # the ticks of a long time
+                bench.state.sweep(moment)
+                return not bench.state.connections
+
+            await until(forgotten)
+            done.set()
+            await within(client)
 
     run(whole(), loop)
