@@ -27,6 +27,7 @@ _HEADLINES = (
     ("http-keepalive", "rate", "HTTP, keep-alive: requests/s"),
     ("http-keepalive", "p99_ms", "same: p99, ms"),
     ("http-keepalive", "cpu_us", "same: server CPU a request, µs"),
+    ("shop-keepalive", "rate", "the shop, a page of 20 products: requests/s"),
     ("http-newconn", "rate", "HTTP, new connections/s"),
     ("https-keepalive", "rate", "HTTPS, keep-alive: requests/s"),
     ("https-newconn", "rate", "HTTPS, new connections/s"),
