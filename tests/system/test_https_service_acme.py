@@ -217,7 +217,7 @@ def test_who_waits_for_a_renewal_is_told_of_an_upgrade_and_the_renewal_goes_on(
         done.stderr.replace("\n", " ")
         .strip()
         .endswith(
-            "error: cannot finish: Fairlead is being upgraded; the work goes on, and `fairlead certs` shows how it ends"
+            "error: cannot finish: an upgrade of Fairlead has begun; `fairlead certs` shows how the work under way ends"
         )
     )
     slow_service.obtained(mark)
