@@ -212,8 +212,8 @@ def test_max_requests_recycles_a_worker_after_its_successor_serves(service: Serv
     seen = {service.get()["pid"] for _ in range(60)}
     service.wait_until(lambda: {w["pid"] for w in service.serving()} - {first}, "a successor serves")
     assert first in seen
-    assert "requests" in service.status()["restarts"][0]["reason"]
     service.wait_for("worker.draining")
+    assert "requests" in service.status()["restarts"][0]["reason"]
     names = [record["event"] for record in service.records]
     assert names.index("worker.recycling") < names.index("worker.draining")
 
