@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import trustme
 import uvloop
 
 from fairlead.observability.events import EventLog
@@ -189,6 +190,15 @@ async def serving(
         assert worker.access is not None
         worker.access.close()
         os.close(board_file)
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Those of a server called `test`, and of clients that trust it."""
+    authority = trustme.CA()
+    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("test").configure_cert(here)
+    authority.configure_trust(there)
+    return here, there
 
 
 def run(test: Coroutine[Any, Any, None], loop: str = "uvloop") -> None:

@@ -11,8 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-import trustme
-from http_harness import Bench, Client, run, serving, until, within
+from http_harness import Bench, Client, contexts, run, serving, until, within
 
 SIZE = 12 * 1024 * 1024
 """More than the kernel keeps for a connection."""
@@ -28,15 +27,6 @@ async def large(_scope: Any, _receive: Any, send: Any) -> None:
     headers = [(b"content-length", b"%d" % SIZE)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"x" * SIZE})
-
-
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Those of a server called `test`, and of clients that trust it."""
-    authority = trustme.CA()
-    here, there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("test").configure_cert(here)
-    authority.configure_trust(there)
-    return here, there
 
 
 @asynccontextmanager

@@ -3,15 +3,13 @@
 import asyncio
 import itertools
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from http_harness import Bench, respond, run, serving, until, within
+from http_harness import Bench, contexts, respond, run, serving, until, within
 
 from fairlead.worker.sockets import bytes_unsent
 
@@ -392,18 +390,14 @@ def test_the_last_answer_over_tls_is_read_in_full_however_long_it_takes(
     tmp_path: Path, protocol: str, loop: str
 ) -> None:
     size = 20_000_000
-    authority = trustme.CA()
-    here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(here)
-    there = ssl.create_default_context()
-    authority.configure_trust(there)
+    here, there = contexts()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for message in respond(body=b"x" * size):
             await send(message)
 
     def read(address: Any, answered: threading.Event) -> int:
-        with there.wrap_socket(slow_client(address), server_hostname="localhost") as client:
+        with there.wrap_socket(slow_client(address), server_hostname="test") as client:
             client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             got = len(client.recv(1000))
             assert answered.wait(30)
