@@ -8,6 +8,8 @@ import time
 import pytest
 from service import Service, alive, descendants, wait_gone
 
+from fairlead.host.pages import resident
+
 SLOW_APP = """
     import asyncio, os, time
     from fastapi import FastAPI
@@ -159,6 +161,23 @@ def test_a_crash_loop_backs_off_is_told_and_recovers(service: Service) -> None:
     (service.folder / "broken").unlink()
     service.wait_until(service.serving, "it recovers")
     assert service.get()["pid"]
+
+
+def test_a_template_at_rest_has_no_pages_of_files_and_forks_as_before(service: Service) -> None:
+    service.start("--workers", "1")
+    template = service.status()["releases"][0]["template_pid"]
+
+    def of_files() -> int:
+        total, anonymous = resident(template)
+        return total - anonymous
+
+    service.wait_until(lambda: of_files() < 3_000_000, "what only the import needed is let go of")
+    for _ in range(2):
+        mark = service.mark()
+        os.kill(service.serving()[0]["pid"], signal.SIGKILL)
+        service.wait_for("worker.serving", since=mark)
+        assert service.get()["version"] == "one"
+    assert service.status()["releases"][0]["template_pid"] == template
 
 
 def test_a_killed_template_is_succeeded_by_its_spare(service: Service) -> None:

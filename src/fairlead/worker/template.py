@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 from fairlead.host import processes
 from fairlead.host.channel import Channel
+from fairlead.host.mappings import let_go_of_files
 from fairlead.messages import Fork, ForkCompanion, Forked, ForkFailed, ForkSpare
 from fairlead.plan.model import Plan
 from fairlead.worker import process
 
 ADOPTION_DEADLINE = 10.0
 """Seconds. The middle process has nothing left to do but exit."""
+_IDLE = 1.0
+"""Seconds without an order after which the template lets go of what only the import needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,12 @@ def serve_forks(plan: Plan, release: int, channel: Channel, supervisor: int) -> 
     # What the import printed is written out, or every fork would print it again.
     sys.stdout.flush()
     sys.stderr.flush()
+    idle = _IDLE
     while True:
-        _wait_readable(channel)
+        if not _wait_readable(channel, idle):
+            idle = None
+            let_go_of_files()
+            continue
         try:
             received = channel.receive()
         except BlockingIOError:
@@ -80,14 +87,16 @@ def serve_forks(plan: Plan, release: int, channel: Channel, supervisor: int) -> 
             return Newborn(order.companion, -1, Channel.from_descriptor(descriptors[0]), began, order.name)
         if isinstance(order, ForkSpare) and _fork(channel, order.spare, descriptors):
             process.settle_in(plan, f"spare of template {release}", descriptors[1], supervisor, signal.SIGKILL)
-            # The spare goes on as a template of its own: it sleeps until somebody asks it to fork.
-            channel = Channel.from_descriptor(descriptors[0])
+            # The spare goes on as a template of its own: it sleeps until somebody asks it to fork. A fork begins without
+            # the pages of files.
+            channel, idle = Channel.from_descriptor(descriptors[0]), None
 
 
-def _wait_readable(channel: Channel) -> None:
+def _wait_readable(channel: Channel, seconds: float | None) -> bool:
+    """False when nothing came in that time."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
-    poll.poll()
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def _fork(channel: Channel, number: int, descriptors: list[int]) -> bool:

@@ -1,0 +1,53 @@
+import ctypes
+import mmap
+from pathlib import Path
+
+import pytest
+
+from fairlead.host.mappings import let_go_of_files
+
+SIZE = 64 * mmap.PAGESIZE
+
+
+def resident(path: Path) -> int:
+    """Bytes of the file that this process has in its page table."""
+    inside, total = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        field, _, rest = line.partition(" ")
+        if not field.endswith(":"):
+            inside = line.endswith(str(path))
+        elif inside and field == "Rss:":
+            total += int(rest.split()[0]) * 1024
+    return total
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a library of two words.so"
+    path.write_bytes(b"x" * SIZE)
+    return path
+
+
+def test_pages_that_were_only_read_leave_and_come_back(file: Path) -> None:
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), SIZE, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as view,
+    ):
+        assert view[:] == b"x" * SIZE
+        assert resident(file) == SIZE
+        let_go_of_files()
+        assert resident(file) == 0
+        assert view[:] == b"x" * SIZE
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_page_that_was_written_to_stays(file: Path, writable: bool) -> None:
+    """The dynamic linker writes into a mapping and then forbids it: what it wrote is nowhere else."""
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), SIZE, flags=mmap.MAP_PRIVATE) as view:
+        view[:1] = b"y"
+        if not writable:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+            assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), ctypes.c_size_t(SIZE), mmap.PROT_READ) == 0
+        let_go_of_files()
+        assert view[:2] == b"yx"
+        assert resident(file) >= mmap.PAGESIZE
