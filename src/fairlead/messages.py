@@ -7,8 +7,10 @@ belongs to one process for its whole life.
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from fairlead.lean_dataclass import dataclass
 
 MAX_MESSAGE = 96 * 1024
 """Bytes. Below the default socket buffer (208 kB), so that a send never needs more than one buffer."""

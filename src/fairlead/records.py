@@ -10,6 +10,8 @@ import types
 import typing
 from typing import Any
 
+from fairlead.lean_dataclass import is_frozen
+
 
 def dump(value: object) -> Any:
     """`value` as JSON values. A dataclass that may change and is met again becomes a reference to where it was first."""
@@ -24,7 +26,7 @@ def load(kind: Any, value: Any) -> Any:
 def _dump(value: Any, seen: dict[int, int]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        if type(value).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        if is_frozen(type(value)):
             return {field.name: _dump(getattr(value, field.name), seen) for field in fields}
         if id(value) in seen:
             return {"#": seen[id(value)]}

@@ -1,10 +1,10 @@
 """Which module the app is in, as `fastapi run` finds it. Nothing is imported: that is the template's work."""
 
 import keyword
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.errors import InputError
+from fairlead.lean_dataclass import dataclass
 
 _NAMES = ("main.py", "app.py", "api.py")
 _PLACES = (*_NAMES, *(f"app/{name}" for name in _NAMES))

@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.config.files import read_config
 from fairlead.errors import FairleadError, InputError
+from fairlead.lean_dataclass import dataclass
 from fairlead.plan.names import default_name, runtime_dirs
 
 _CONNECT_DEADLINE = 5.0

@@ -1,7 +1,6 @@
 """How `fairlead status` looks: a header, the workers, the restarts. Fits 80 columns, uses 120."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fairlead.cli.certificates_view import render_certificates
+from fairlead.lean_dataclass import dataclass
 from fairlead.units import format_duration
 
 ROOMY, WIDE = 100, 120

@@ -4,10 +4,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.errors import FairleadError, InputError
+from fairlead.lean_dataclass import dataclass
 from fairlead.targets.model import File
 
 _QUICK = 60.0

@@ -19,6 +19,7 @@ from fairlead.cli.instances import Instance
 from fairlead.cli.status import read_status
 from fairlead.errors import FairleadError
 from fairlead.https.model import HttpsPlan
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import MemoryPolicy
 from fairlead.plan.estimate import Carried, Measured
 from fairlead.plan.model import Bind, LogPlan, Plan
@@ -133,7 +134,7 @@ def _bare(plan: Plan, folder: Path) -> Plan:
     )
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class _Failures:
     count: int = 0
     last: str = ""

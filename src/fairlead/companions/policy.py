@@ -1,7 +1,8 @@
 """What companions there are and when one is started again. Pure data and decisions."""
 
 import re
-from dataclasses import dataclass
+
+from fairlead.lean_dataclass import dataclass
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

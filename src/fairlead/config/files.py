@@ -3,11 +3,11 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fairlead.errors import InputError
+from fairlead.lean_dataclass import dataclass
 
 Key = tuple[str, ...]
 """A setting's place, such as ("http", "port")."""

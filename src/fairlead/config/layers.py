@@ -3,13 +3,14 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from fairlead.config.files import ConfigFile, Key
 from fairlead.config.leaves import Leaf, Schema, all_leaves, inner_schema, kind_of, leaf_at, schema_of
 from fairlead.config.texts import from_text
+from fairlead.lean_dataclass import dataclass
 
 RESERVED_VARIABLES = {
     "FAIRLEAD_CONFIG": "The configuration file, as `--config` names it.",

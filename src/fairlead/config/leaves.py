@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -12,6 +11,7 @@ from pydantic_core import to_jsonable_python
 from fairlead.config.files import Key
 from fairlead.config.settings import Settings
 from fairlead.config_base import Table
+from fairlead.lean_dataclass import dataclass
 from fairlead.units import format_duration, parse_duration
 
 Schema = dict[str, Any]

@@ -1,7 +1,6 @@
 """The configuration as a whole: file under environment under flags, validated at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.config.checks import cross_problems, exclusive_problems, notes_of, settle_address
@@ -11,6 +10,7 @@ from fairlead.config.leaves import all_leaves, leaf_at
 from fairlead.config.problems import layer_problems, merged_problems
 from fairlead.config.settings import Settings
 from fairlead.errors import InputError
+from fairlead.lean_dataclass import dataclass
 
 Flags = Mapping[str, tuple[Key, object]]
 

@@ -3,7 +3,8 @@
 import os
 import socket
 from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass
+
+from fairlead.lean_dataclass import dataclass
 
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 FIRST = 3

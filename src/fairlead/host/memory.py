@@ -1,9 +1,9 @@
 """What a process's memory costs, from the kernel's own account."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.host.cgroups import lines, places
+from fairlead.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 import ctypes
 import os
 import signal
-from dataclasses import dataclass
 from enum import IntEnum
+
+from fairlead.lean_dataclass import dataclass
 
 _libc = ctypes.CDLL(None, use_errno=True)
 DUMP_SIGNAL = signal.SIGRTMIN + 5

@@ -10,7 +10,6 @@ import email.utils
 import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 import requests
@@ -25,6 +24,7 @@ from josepy.jwk import JWK, JWKEC
 from fairlead import __version__
 from fairlead.errors import FairleadError
 from fairlead.https.model import Issuer, is_address
+from fairlead.lean_dataclass import dataclass
 
 _REQUEST_TIMEOUT = 30
 _NONCE_TRIES = 20

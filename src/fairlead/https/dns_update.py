@@ -4,7 +4,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import dns.exception
 import dns.message
@@ -19,6 +18,7 @@ import dns.update
 from fairlead.https.acme_client import ChallengeError
 from fairlead.https.dns_sight import await_sight
 from fairlead.https.model import DnsPlan
+from fairlead.lean_dataclass import dataclass
 
 _log = logging.getLogger(__name__)
 

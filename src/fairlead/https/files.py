@@ -1,10 +1,10 @@
 """Certificates from the user's own files: noticing a change, and reading the pair. Standard library only."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.errors import FairleadError
 from fairlead.https.model import CertificatePlan
+from fairlead.lean_dataclass import dataclass
 
 _SIZE_MAX = 1024 * 1024
 

@@ -6,10 +6,11 @@ actions. Standard library only.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fairlead.https import policy
 from fairlead.https.model import CertificatePlan, CertificateState, HttpsPlan, Job, Result
+from fairlead.lean_dataclass import dataclass
 
 MAX_AGENTS = 2
 """Agents at a time: one that waits for a slow authority does not hold up the rest, and each takes 40 MB."""

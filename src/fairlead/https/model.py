@@ -8,8 +8,10 @@ import hashlib
 import ipaddress
 import json
 import typing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
+
+from fairlead.lean_dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import ipaddress
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from fairlead.errors import FairleadError
 from fairlead.https.model import CertificateState, covers, is_address
+from fairlead.lean_dataclass import dataclass
 
 _CLOCK_SKEW = 3600.0
 """An issuer's clock may be ahead of ours; a certificate that begins later than this is not for now."""

@@ -5,12 +5,12 @@ import logging
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fairlead.https.acme_client import ChallengeError, Solver
 from fairlead.https.commands import run_command
 from fairlead.https.model import CertificatePlan, DnsPlan, HttpsPlan, is_address
 from fairlead.https.store import Store
+from fairlead.lean_dataclass import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """What the processes may have, and how many workers fit. Pure data and decisions; sizes in bytes."""
 
-from dataclasses import dataclass
-
+from fairlead.lean_dataclass import dataclass
 from fairlead.units import parse_size
 
 HORIZON = 8.0

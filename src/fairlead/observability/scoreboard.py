@@ -8,9 +8,10 @@ balancing, looks at one column of all slots (`load`), and that is then one slice
 
 import mmap
 import os
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from fairlead.lean_dataclass import dataclass
 
 CAPACITY: Final = 1024
 """Slots. Workers that come and workers that drain at the same time each hold one."""

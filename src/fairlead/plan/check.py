@@ -1,8 +1,8 @@
 """`fairlead check`, the judgement: what is known of the six concepts → who takes care of each, and what is missing. Pure."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.plan.model import Plan
 from fairlead.replication.policy import auto_workers
 from fairlead.units import format_duration, format_size

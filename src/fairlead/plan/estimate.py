@@ -1,6 +1,6 @@
 """`fairlead plan`, the arithmetic: from what one worker needs to how many fit. Pure; sizes in bytes, times in seconds."""
 
-from dataclasses import dataclass
+from fairlead.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fairlead.companions.policy import Companion
 from fairlead.errors import FairleadError
 from fairlead.https.model import DnsPlan, HttpsPlan
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import MemoryPolicy
 from fairlead.records import dump, load
 from fairlead.replication.policy import ReplicationPolicy

@@ -1,7 +1,6 @@
 """Settings + facts of the host → Plan. Everything that crosses concepts is decided here; nothing is looked up."""
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +9,7 @@ from fairlead.config.settings import Settings
 from fairlead.config_base import Table
 from fairlead.http.settings import HttpSettings
 from fairlead.https.model import HttpsPlan
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import MemoryPolicy, parse_budget
 from fairlead.plan.listening import binds_of, check_socket_path
 from fairlead.plan.model import AppPlan, HttpPlan, Identity, LogPlan, Plan

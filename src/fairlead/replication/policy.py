@@ -1,7 +1,8 @@
 """How many workers. Pure decisions."""
 
 import math
-from dataclasses import dataclass
+
+from fairlead.lean_dataclass import dataclass
 
 MAX_WORKERS = 512
 _HALF_BAND = 0.2

@@ -1,6 +1,6 @@
 """When to replace a process. Pure decisions: the caller brings the clock and the chance."""
 
-from dataclasses import dataclass
+from fairlead.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

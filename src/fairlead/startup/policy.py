@@ -1,6 +1,6 @@
 """What a start may take. Pure data and decisions."""
 
-from dataclasses import dataclass
+from fairlead.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

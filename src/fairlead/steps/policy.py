@@ -1,7 +1,8 @@
 """Which steps run, how often, how long. Pure data and decisions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from fairlead.lean_dataclass import dataclass
 
 LAST_LINES = 20
 """Lines of a failed step's output that whoever asked for the release gets to see."""

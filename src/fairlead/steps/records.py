@@ -8,10 +8,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from fairlead.errors import FairleadError
 from fairlead.host.files import prepare_state_dir, write_atomically
+from fairlead.lean_dataclass import dataclass
 from fairlead.plan.model import Plan
 
 _POLL = 0.1

@@ -1,7 +1,8 @@
 """What the supervisor can do about an event: plain data, which `loop` carries out."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Message
 from fairlead.plan.model import Plan
 

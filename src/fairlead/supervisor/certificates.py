@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fairlead.errors import FairleadError
@@ -16,6 +16,7 @@ from fairlead.https import files
 from fairlead.https.manager import Action, Event, Manager, StartAgent, Swap
 from fairlead.https.model import CertificatePlan, HookOrder, HttpsPlan, Job, Result, from_json, to_json
 from fairlead.https.store import Store
+from fairlead.lean_dataclass import dataclass
 from fairlead.observability.events import EventLog
 from fairlead.plan.model import Plan
 from fairlead.supervisor.actions import Progress, Reply

@@ -1,7 +1,8 @@
 """What can happen to the supervisor: plain data. Each is told to `machine.handle`."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import Usage
 from fairlead.messages import Message
 from fairlead.plan.model import Plan

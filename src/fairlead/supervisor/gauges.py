@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from fairlead.host.pages import resident
 from fairlead.host.sockets import queued_connections
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import Usage
 from fairlead.observability.scoreboard import Column, Scoreboard
 from fairlead.supervisor.events import Load, Tick

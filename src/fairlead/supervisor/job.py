@@ -6,10 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fairlead.host.processes import send_signal
 from fairlead.host.spawn import spawn
+from fairlead.lean_dataclass import dataclass
 
 _LONGEST_OUTPUT = 1024 * 1024
 """Bytes that are kept of each output."""

@@ -3,10 +3,11 @@
 Times are seconds of a monotonic clock that the caller brings with each event.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from fairlead.companions.policy import Companion
+from fairlead.lean_dataclass import dataclass
 from fairlead.memory.policy import Usage
 from fairlead.plan.model import Plan
 from fairlead.supervisor.events import Exited

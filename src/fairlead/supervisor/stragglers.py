@@ -6,9 +6,9 @@ of the group ends is heard of like any other end: it was adopted by this process
 
 import os
 import signal
-from dataclasses import dataclass
 
 from fairlead.host.processes import signal_group
+from fairlead.lean_dataclass import dataclass
 from fairlead.supervisor.events import Exited
 from fairlead.supervisor.model import CompanionRun, State
 

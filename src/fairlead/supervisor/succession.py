@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fairlead.errors import FairleadError
+from fairlead.lean_dataclass import dataclass
 from fairlead.plan.model import Bind, Plan
 from fairlead.records import dump, load
 from fairlead.supervisor.certificates import HeldJob

@@ -1,7 +1,8 @@
 """One turn of the machine: the state, the moment, and the actions gathered; with the moves that all rooms share."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Drain, Serve
 from fairlead.supervisor.actions import (
     Action,

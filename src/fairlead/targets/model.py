@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from fairlead.errors import InputError
+from fairlead.lean_dataclass import dataclass
 from fairlead.plan.model import Plan
 
 CONCEPTS = ("https", "startup", "restarts", "replication", "memory", "steps")

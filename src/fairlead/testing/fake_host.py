@@ -1,8 +1,9 @@
 """A host made of plain data for tests of the supervisor's machine: virtual time, obedient or scripted children."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Accepted, CompanionBegins, Drain, Failed, Forked, Imported, Message, Ready, StepsRan
 from fairlead.plan.model import AppPlan, Bind, Plan
 from fairlead.supervisor import machine

@@ -19,9 +19,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self, TypeVar
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.testing.wire import Connection, LostError, Reason, Target
 
 _T = TypeVar("_T")

@@ -11,10 +11,10 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.observability.events import EventLog
 from fairlead.observability.scoreboard import CAPACITY, Column, Scoreboard
 from fairlead.worker.state import WorkerState

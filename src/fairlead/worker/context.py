@@ -1,10 +1,10 @@
 """What a worker is given to serve with: the seam between starting a process and serving in it."""
 
 import socket
-from dataclasses import dataclass
 
 from fairlead.host.channel import Channel
 from fairlead.https.tls import Certificates
+from fairlead.lean_dataclass import dataclass
 from fairlead.observability.events import EventLog
 from fairlead.observability.scoreboard import Scoreboard
 from fairlead.plan.model import Plan

@@ -9,10 +9,10 @@ Everything else may finish within the drain's timeout. What is cut then is count
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import random
 from time import monotonic
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Drained
 from fairlead.observability.events import EventLog
 from fairlead.restarts.policy import RestartPolicy

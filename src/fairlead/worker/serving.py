@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from random import randint
 from time import monotonic, monotonic_ns, process_time_ns, time
 from types import FrameType
 from typing import Any, NoReturn
 
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import (
     Accepted,
     Drain,

@@ -6,11 +6,11 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
 
 from fairlead.host import processes
 from fairlead.host.channel import Channel
 from fairlead.host.mappings import let_go_of_files
+from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Fork, ForkCompanion, Forked, ForkFailed, ForkSpare
 from fairlead.plan.model import Plan
 from fairlead.worker import process
@@ -36,8 +36,10 @@ GC_THRESHOLDS = (10_000, 20, 20)
 """Python collects after 700 new objects, which a single request may make; few of them are garbage in a cycle."""
 
 
-GC_THRESHOLDS_AT_IMPORT = (50_000, 20, 100)
+GC_THRESHOLDS_AT_IMPORT = (150_000, 20, 100)
 """An import makes hundreds of thousands of objects that stay: looking through them again and again takes a tenth of it."""
+_FEW = 1
+"""Collections of the youngest generation in an import that has made next to no garbage: some hundred objects, usually."""
 
 
 def hold_gc() -> None:
@@ -49,7 +51,9 @@ def hold_gc() -> None:
 def tune_gc() -> None:
     """Takes all that the import made out of the garbage collector's sight, so that no collection in a worker writes
     to (and so copies) the shared pages or walks through them, and lets it work less often."""
-    gc.collect()
+    _objects, young, middle = gc.get_count()
+    if middle or young > _FEW:
+        gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
@@ -62,7 +66,7 @@ def serve_forks(plan: Plan, release: int, channel: Channel, supervisor: int) -> 
     # What the import printed is written out, or every fork would print it again.
     sys.stdout.flush()
     sys.stderr.flush()
-    idle = _IDLE
+    idle: float | None = _IDLE
     while True:
         if not _wait_readable(channel, idle):
             idle = None
