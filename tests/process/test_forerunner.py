@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import pytest
 from service import PLAIN_APP, Service
 
 from fairlead.host.forerunner import Forerunner
@@ -28,10 +31,73 @@ def ended(pid: int) -> int:
     raise AssertionError(f"{pid} is still there")
 
 
-def test_forerunner_that_nobody_wants_ends_without_a_word() -> None:
-    forerunner = started()
-    os.close(forerunner.descriptor)
-    assert ended(forerunner.pid) == 0
+# Prints whether the forerunner is a new program, and its exit status once nobody wants it. It dies by itself, or by the alarm.
+LIFE = """
+import os, sys
+{first}
+from fairlead.host.forerunner import Forerunner
+forerunner = Forerunner.start()
+is_new = open(f"/proc/{{forerunner.pid}}/cmdline").read() != open("/proc/self/cmdline").read()
+os.close(forerunner.descriptor)
+import signal
+signal.alarm(30)
+print(is_new, os.waitpid(forerunner.pid, 0)[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "is_new"),
+    [
+        ("", False),
+        ("import threading", True),
+        (
+            "import _thread; lock = _thread.allocate_lock(); lock.acquire(); _thread.start_new_thread(lock.acquire, ())",
+            True,
+        ),
+    ],
+    ids=["alone", "threading", "a thread"],
+)
+def test_forerunner_that_nobody_wants_ends_without_a_word(first: str, is_new: bool) -> None:
+    """Forked where that is safe, and started where something else has begun threads."""
+    script = LIFE.format(first=first)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == ([str(is_new), "0"], "")
+
+
+def test_forked_forerunner_is_the_program_that_a_started_one_is() -> None:
+    script = """
+import os, sys, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from fairlead.host import forerunner
+real = forerunner._become_program
+def become(arguments):
+    import fairlead.worker.__main__ as program
+    def main(given):
+        print(given == arguments, sys.modules["__main__"] is program, sys.argv[1:] == arguments, os.getpgid(0) == os.getpid())
+        print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, os.readlink("/proc/self/fd/0"), os.getcwd() in sys.path)
+        return 7
+    program.main = main
+    real(arguments)
+forerunner._become_program = become
+process = forerunner.Forerunner.start()
+print(os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/")
+    assert done.stderr == ""
+    assert done.stdout.split() == ["True"] * 5 + ["/dev/null", "False", "7"]
+
+
+def test_mistake_in_a_forked_forerunner_is_told_and_ends_it_alone() -> None:
+    script = """
+import os
+from fairlead.host import forerunner
+forerunner._PROGRAM = "fairlead.no_such_program"
+process = forerunner.Forerunner.start()
+print("the parent goes on", os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "the parent goes on 1"
+    assert "No module named 'fairlead.no_such_program'" in done.stderr
 
 
 def test_forerunner_that_is_gone_is_no_use() -> None:

@@ -11,12 +11,13 @@ import sys
 from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from typing import TYPE_CHECKING
 
-from fairlead.host.spawn import spawn
+from fairlead.host.spawn import SETTABLE_SIGNALS, spawn
 
 if TYPE_CHECKING:
     from fairlead.host.channel import Channel
 
 WAIT = "--wait"
+_PROGRAM = "fairlead.worker"
 
 
 class Forerunner:
@@ -32,8 +33,12 @@ class Forerunner:
         try:
             ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
             try:
-                command = [sys.executable, "-P", "-m", "fairlead.worker", WAIT, str(theirs.fileno())]
-                return cls(spawn(command, (theirs.fileno(),)), ours.detach())
+                given = [WAIT, str(theirs.fileno())]
+                if _may_be_forked():
+                    pid = _fork(given, ours.fileno())
+                else:
+                    pid = spawn([sys.executable, "-P", "-m", _PROGRAM, *given], (theirs.fileno(),))
+                return cls(pid, ours.detach())
             finally:
                 theirs.close()
         except OSError:
@@ -55,3 +60,50 @@ class Forerunner:
             return channel
         channel.close()
         return None
+
+
+def _may_be_forked() -> bool:
+    """Whether this process is as good as a new one: a fork saves the start of an interpreter. Not so when something that
+    Python runs before us (sitecustomize, a .pth file) has begun threads of its own, which a fork would lose."""
+    return "threading" not in sys.modules and len(os.listdir("/proc/self/task")) == 1
+
+
+def _fork(arguments: list[str], parents: int) -> int:
+    """What `spawn` of the program does, without another interpreter; returns the pid. `parents`: a descriptor that is not for it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(parents)
+            _become_program(arguments)
+        except BaseException:  # noqa: BLE001 - nothing may get from here into what the parent does
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _become_program(arguments: list[str]) -> None:
+    """`python -P -m fairlead.worker`, in this process."""
+    import gc
+    import importlib
+    import signal
+
+    gc.disable()  # as the program does first of all
+    os.setpgid(0, 0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:  # it was closed when Python began, and is /dev/null by now
+            setattr(sys, name, open(descriptor, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115 - it stays
+    for number in SETTABLE_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    program = importlib.import_module(f"{_PROGRAM}.__main__")
+    # An app may look at these: multiprocessing starts its processes by them.
+    sys.modules["__main__"] = program
+    sys.argv = [str(program.__file__), *arguments]
+    program.end_process(program.main(arguments))

@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Iterator
 
 _MADV_DONTNEED = 4
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None)
 
 
 def let_go_of_files() -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-_SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
+SETTABLE_SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 """Linux's signals but for KILL and STOP, which nobody can set, and the two that the C library keeps for itself."""
 
 
@@ -27,7 +27,7 @@ def spawn(command: list[str], inherit: tuple[int, ...], standard: dict[int, int]
             file_actions=actions,
             setpgroup=0,
             setsigmask=(),
-            setsigdef=_SIGNALS,
+            setsigdef=SETTABLE_SIGNALS,
         )
     finally:
         for descriptor in inherit:
