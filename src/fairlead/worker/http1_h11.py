@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
 from fairlead.worker.access_log import escape
 from fairlead.worker.http1_limits import LINGER, TEXTS, logger
 from fairlead.worker.response import Kind, header_line, plain_answer
 from fairlead.worker.sockets import ClosedOnce, bytes_are_waiting, bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
-from fairlead.worker.uvicorn_adapter import H11Protocol
 
 Send = Callable[[Any], Awaitable[None]]
 Receive = Callable[[], Awaitable[Any]]

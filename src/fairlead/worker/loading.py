@@ -48,8 +48,12 @@ def code_of(folder: str) -> str:
     """A short text that changes with the files below `folder` that were imported: with their names, sizes and times."""
     inside = os.path.join(os.path.realpath(folder), "")
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    # A folder is resolved once: hundreds of files are in a few dozen, and it takes a look at each of their parents.
+    real = {
+        place: os.path.join(os.path.realpath(place), "") for place in {os.path.dirname(file) for file in files if file}
+    }
     digest = hashlib.sha256()
-    for path in sorted(os.path.realpath(file) for file in files if file):
+    for path in sorted(real[os.path.dirname(file)] + os.path.basename(file) for file in files if file):
         if path.startswith(inside) and "site-packages" not in path:
             with contextlib.suppress(OSError):  # taken away meanwhile, which is a change
                 status = os.stat(path)

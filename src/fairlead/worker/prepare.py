@@ -1,5 +1,6 @@
 """What serving takes beyond the app itself, had before the fork: workers then share it, and are ready at once."""
 
+import asyncio
 import contextlib
 import importlib
 import sys
@@ -9,7 +10,6 @@ from typing import Any
 from fairlead.plan.model import Plan
 from fairlead.worker.edge import guard
 from fairlead.worker.http1 import HttpProtocol
-from fairlead.worker.http1_h11 import H11Connection
 from fairlead.worker.uvicorn_adapter import Config, build_config, loop_factory
 from fairlead.worker.websocket import websocket_protocol
 
@@ -30,7 +30,15 @@ def prepare(app: Callable[..., Any], plan: Plan) -> Config:
             # Other versions do without some of these; one that is broken is told where it is used.
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    protocol = H11Connection if plan.http.protocol == "h11" else HttpProtocol
-    config = build_config(plan.http, guard(app, plan), protocol, websocket_protocol())
+    config = build_config(plan.http, guard(app, plan), _protocol(plan.http.protocol), websocket_protocol())
     loop_factory(config)
     return config
+
+
+def _protocol(name: str) -> type[asyncio.Protocol]:
+    """The class of HTTP connections."""
+    if name == "h11":
+        from fairlead.worker.http1_h11 import H11Connection  # it takes h11, which nobody else needs
+
+        return H11Connection
+    return HttpProtocol

@@ -1,20 +1,24 @@
-"""Everything taken from uvicorn beyond its documented interface, in one place.
+"""Everything taken from uvicorn beyond its documented interface, in one place. `http1_h11.py`, which few need, builds
+on its h11 protocol.
 
 `tests/process/test_uvicorn_range.py` runs the protocol tests against the lowest and the newest version that
 pyproject.toml declares; whatever else is needed from uvicorn's inside is added here and nowhere else.
 """
+
+import fairlead.worker.uvicorn_lightly  # noqa: F401 - before uvicorn is
+
+# isort: split
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import uvicorn
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+from uvicorn.server import Server as UvicornServer
 from uvicorn.server import ServerState
 
 from fairlead.plan.model import HttpPlan
@@ -23,7 +27,6 @@ __all__ = [
     "HIGH_WATER_LIMIT",
     "AutoWebSocketsProtocol",
     "Config",
-    "H11Protocol",
     "Server",
     "ServerState",
     "bare_app",
@@ -109,7 +112,7 @@ def default_headers(config: Config, date: bytes) -> list[tuple[bytes, bytes]]:
     return ([(b"date", date)] if config.date_header else []) + config.encoded_headers
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """A server whose sockets, signals and life are the worker's: subclasses say what happens in each phase.
 
     `serve()` runs `startup`; unless that sets `should_exit`, `main_loop`; and, if `started`, `shutdown`.
