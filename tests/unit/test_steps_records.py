@@ -92,6 +92,18 @@ def test_fingerprint_changes_with_code_configuration_and_steps_alone(tmp_path):
     assert fingerprint(plan) != changed
 
 
+def test_fingerprint_changes_with_installed_packages_however_their_records_are_written(tmp_path, monkeypatch):
+    plan = plan_in(tmp_path)
+    packages = tmp_path / "site-packages"
+    (packages / "Typing_Extensions-4.16.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr("sys.path", [str(packages), str(tmp_path / "not there")])
+    before = fingerprint(plan)
+    (packages / "Typing_Extensions-4.16.0.dist-info").rename(packages / "typing-extensions-4.16.0.dist-info")
+    assert fingerprint(plan) == before
+    (packages / "typing-extensions-4.16.0.dist-info").rename(packages / "typing_extensions-4.17.0.dist-info")
+    assert fingerprint(plan) != before
+
+
 def test_fingerprint_of_an_app_in_src_counts_the_migrations_beside_it(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "migrations").mkdir()

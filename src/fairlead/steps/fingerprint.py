@@ -1,7 +1,7 @@
 """What a release is made of, as one short text: code, configuration, installed packages and the steps themselves."""
 
+import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -32,6 +32,9 @@ _WORDS = re.compile(r"""[\s;&|<>()'"=]+""")
 _LARGEST = 4 * 1024 * 1024
 _PROJECT = ("fairlead.toml", "pyproject.toml", "alembic.ini", "requirements.txt", "uv.lock", ".git")
 """What lies in the folder of a project."""
+_RECORDS = (".dist-info", ".egg-info")
+_SEPARATORS = re.compile(r"[-_.]+")
+"""Installers do not agree on them, nor on capitals."""
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -74,8 +77,21 @@ def _configuration(plan: Plan) -> dict[str, object]:
         "steps": [(step.name, step.run, step.env, step.when) for step in plan.steps],
         "companions": [(one.name, one.run, one.env) for one in plan.companions],
         "python": sys.version_info[:3],
-        "packages": sorted(f"{item.name}=={item.version}" for item in importlib.metadata.distributions()),
+        "packages": sorted(_packages(sys.path)),
     }
+
+
+def _packages(folders: list[str]) -> set[str]:
+    """ "name-version" of what is installed there, by the names of the folders that installers keep their records in: these
+    are specified, and to read hundreds of files for the same takes longer than all else here.
+
+    Source: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    found = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not there, or no folder
+            found |= {name.rpartition(".")[0] for name in os.listdir(folder) if name.endswith(_RECORDS)}
+    return {_SEPARATORS.sub("-", name).lower() for name in found}
 
 
 def _code_files(folder: str) -> Iterator[str]:
