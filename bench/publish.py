@@ -35,7 +35,7 @@ _HEADLINES = (
     ("lost-reload", "lost", "requests lost in a reload"),
     ("lost-kill", "lost", "requests that others lose when a worker is killed"),
     ("memory", "fresh", "memory of 4 workers with a 512 MB table, MB"),
-    ("recovery", "first", "first response of those, s"),
+    ("recovery", "again", "first response of those, s"),
     ("recovery", "replace_ms", "kill -9 to replacement, ms"),
     ("recovery", "new_code", "new code taken in, s"),
     ("rest", "pss", "supervisor at rest, MB"),
