@@ -177,7 +177,7 @@ async def _main(options: argparse.Namespace) -> None:
         await client.ask(requests // 5)
         await least.ask(requests // 5)
         await bare(requests // 5)
-        tune_gc()
+        tune_gc(0)
         if options.once:
             _count(True)
             seconds = await (bare(requests) if options.bare else client.ask(requests))

@@ -5,7 +5,8 @@ of every start. Here all classes share the same methods, which look at the class
 an instance takes a few microseconds longer, so this is for plans, messages, events and state, not for what is made at every request.
 
 `fields`, `replace`, `asdict` and `is_dataclass` work as they do for others, and type checkers see the standard one.
-Not offered, because nobody asked: `order`, `unsafe_hash`, `init=False`, `kw_only`, `__post_init__` and `InitVar`.
+Not offered, because nobody asked: `order`, `unsafe_hash`, `init=False`, `kw_only`, `__post_init__`, `InitVar`, and copies and
+pickles of frozen ones.
 """
 
 import dataclasses

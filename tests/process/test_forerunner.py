@@ -64,6 +64,33 @@ def test_forerunner_that_nobody_wants_ends_without_a_word(first: str, is_new: bo
     assert (done.stdout.split(), done.stderr) == ([str(is_new), "0"], "")
 
 
+def test_forerunner_is_a_new_program_when_python_was_given_options() -> None:
+    """Later templates would not have them."""
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", LIFE.format(first="")], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.split(), done.stderr) == (["True", "0"], "")
+
+
+@pytest.mark.parametrize(("given", "code"), [("", 0), ("0", 0), ("3", 3), ("'a reason'", 1)])
+def test_what_ends_itself_in_a_fork_of_the_forerunner_ends_as_python_does(given: str, code: int) -> None:
+    script = f"""
+import os, sys
+from fairlead.host import forerunner
+def become(arguments):
+    import atexit
+    atexit.register(lambda: sys.stdout.write("handler "))
+    sys.stdout.write("buffered ")
+    sys.exit({given})
+forerunner._become_program = become
+process = forerunner.Forerunner.start()
+print(os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["buffered", "handler", str(code)]
+    assert done.stderr == ("a reason\n" if "reason" in given else "")
+
+
 def test_forked_forerunner_is_the_program_that_a_started_one_is() -> None:
     script = """
 import os, sys, signal, time
@@ -74,7 +101,7 @@ def become(arguments):
     import fairlead.worker.__main__ as program
     def main(given):
         print(given == arguments, sys.modules["__main__"] is program, sys.argv[1:] == arguments, os.getpgid(0) == os.getpid())
-        print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, os.readlink("/proc/self/fd/0"), os.getcwd() in sys.path)
+        print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, os.readlink("/proc/self/fd/0"), os.getcwd() in sys.path, sys.flags.safe_path)
         return 7
     program.main = main
     real(arguments)
@@ -84,7 +111,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]), flush=True)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/")
     assert done.stderr == ""
-    assert done.stdout.split() == ["True"] * 5 + ["/dev/null", "False", "7"]
+    assert done.stdout.split() == ["True"] * 5 + ["/dev/null", "False", "True", "7"]
 
 
 def test_mistake_in_a_forked_forerunner_is_told_and_ends_it_alone() -> None:

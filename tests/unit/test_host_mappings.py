@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.host.mappings import let_go_of_files
+from fairlead.host.mappings import let_go_of_files, only_read
 
 SIZE = 64 * mmap.PAGESIZE
 
@@ -19,6 +19,12 @@ def resident(path: Path) -> int:
         elif inside and field == "Rss:":
             total += int(rest.split()[0]) * 1024
     return total
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests' threads may still be there; they load no library."""
+    monkeypatch.setattr("fairlead.host.mappings.os.listdir", lambda _path: ["1"])
 
 
 @pytest.fixture
@@ -51,3 +57,27 @@ def test_a_page_that_was_written_to_stays(file: Path, writable: bool) -> None:
         let_go_of_files()
         assert view[:2] == b"yx"
         assert resident(file) >= mmap.PAGESIZE
+
+
+SMAPS = """\
+1000-2000 r--p 00000000 08:01 7                    /usr/lib/lib a.so
+Rss:                   4 kB
+Anonymous:             0 kB
+Swap:                  {swap} kB
+Private_Hugetlb:       {huge} kB
+VmFlags: rd mr mw me
+3000-4000 r-xp 00001000 08:01 7                    /usr/lib/lib a.so
+Anonymous:             0 kB
+5000-6000 rw-p 00002000 08:01 7                    /usr/lib/lib a.so
+Anonymous:             0 kB
+7000-8000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+"""
+
+
+@pytest.mark.parametrize(
+    ("swap", "huge", "found"),
+    [(0, 0, [(0x1000, 0x2000), (0x3000, 0x4000)]), (8, 0, [(0x3000, 0x4000)]), (0, 2048, [(0x3000, 0x4000)])],
+)
+def test_pages_that_are_swapped_out_or_huge_are_not_the_files(swap, huge, found) -> None:
+    assert list(only_read(SMAPS.format(swap=swap, huge=huge).splitlines())) == found

@@ -4,6 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
+from fairlead.host import pythonpath
 from fairlead.host.forerunner import Forerunner
 
 
@@ -21,8 +22,7 @@ def become_supervisor(plan: str, name: str, forerunner: Forerunner | None) -> No
 
 def be_supervisor(plan: str, forerunner: Forerunner | None) -> int:
     """The same in this process, which has imported next to nothing so far; returns the exit code."""
-    if not sys.flags.safe_path:
-        del sys.path[0]  # as `python -P` does: no file of the app's folder may pass for a module of the supervisor's
+    pythonpath.leave_own_folder()
     from fairlead.supervisor.__main__ import main
 
     return main(_arguments(plan, forerunner))

@@ -11,6 +11,7 @@ import sys
 from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from typing import TYPE_CHECKING
 
+from fairlead.host import pythonpath
 from fairlead.host.spawn import SETTABLE_SIGNALS, spawn
 
 if TYPE_CHECKING:
@@ -64,22 +65,46 @@ class Forerunner:
 
 def _may_be_forked() -> bool:
     """Whether this process is as good as a new one: a fork saves the start of an interpreter. Not so when something that
-    Python runs before us (sitecustomize, a .pth file) has begun threads of its own, which a fork would lose."""
-    return "threading" not in sys.modules and len(os.listdir("/proc/self/task")) == 1
+    Python runs before us (sitecustomize, a .pth file) has begun threads of its own, which a fork would lose, nor when Python was
+    given options, which a new program would not have."""
+    given = sys.orig_argv[1:2] if sys.orig_argv[1:2] != ["-P"] else sys.orig_argv[2:3]
+    plain = bool(given) and (given[0] in ("-m", "-c") or not given[0].startswith("-"))
+    return plain and "threading" not in sys.modules and len(os.listdir("/proc/self/task")) == 1
 
 
 def _fork(arguments: list[str], parents: int) -> int:
     """What `spawn` of the program does, without another interpreter; returns the pid. `parents`: a descriptor that is not for it."""
     pid = os.fork()
     if pid == 0:
+        code: object = 1
         try:
+            os.setpgid(0, 0)
             os.close(parents)
             _become_program(arguments)
+        except SystemExit as error:
+            code = error.code  # what runs in a fork of this one may end itself so
         except BaseException:  # noqa: BLE001 - nothing may get from here into what the parent does
             sys.excepthook(*sys.exc_info())
         finally:
-            os._exit(1)
+            _end(code)
     return pid
+
+
+def _end(code: object) -> None:
+    """Ends this process as Python ends one that calls `sys.exit(code)`."""
+    import atexit
+
+    try:
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()  # noqa: SLF001 - it waits for those that are no daemons
+        atexit._run_exitfuncs()  # noqa: SLF001
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit((code or 0) & 0xFF if isinstance(code, int) or code is None else 1)
 
 
 def _become_program(arguments: list[str]) -> None:
@@ -87,9 +112,9 @@ def _become_program(arguments: list[str]) -> None:
     import gc
     import importlib
     import signal
+    from types import SimpleNamespace
 
     gc.disable()  # as the program does first of all
-    os.setpgid(0, 0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -100,8 +125,10 @@ def _become_program(arguments: list[str]) -> None:
         if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if not sys.flags.safe_path:
-        del sys.path[0]
+    pythonpath.leave_own_folder()
+    # What an app starts through multiprocessing gets the options that are in here.
+    flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if not name.startswith(("_", "n_"))}
+    sys.flags = SimpleNamespace(**{**flags, "safe_path": True})  # type: ignore[assignment]
     program = importlib.import_module(f"{_PROGRAM}.__main__")
     # An app may look at these: multiprocessing starts its processes by them.
     sys.modules["__main__"] = program

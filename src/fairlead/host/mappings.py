@@ -1,10 +1,15 @@
 """The pages of files (libraries above all) that a process has mapped in."""
 
 import ctypes
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 
 _MADV_DONTNEED = 4
 _libc = ctypes.CDLL(None)
+
+
+_NOT_THE_FILES = ("Anonymous:", "Swap:", "Private_Hugetlb:", "Shared_Hugetlb:")
+"""Pages that are nowhere else: written to, and in memory or swapped out, or huge ones."""
 
 
 def let_go_of_files() -> None:
@@ -13,26 +18,34 @@ def let_go_of_files() -> None:
 
     For a process that sleeps from now on: what only its beginnings needed no longer counts as its memory. A mapping
     that may be written to, or of which a page was (by the dynamic linker, say), is left alone: its pages are not the file's.
+    Nothing is done beside other threads, which may be loading a library meanwhile.
     """
-    for start, end in list(_only_read()):
+    if len(os.listdir("/proc/self/task")) != 1:
+        return
+    try:
+        # Line by line: the whole text would take more memory than some libraries give back.
+        with open("/proc/self/smaps", encoding="utf-8", errors="surrogateescape") as file:
+            places = list(only_read(file))
+    except OSError:
+        return  # a kernel without it
+    for start, end in places:
         # Best effort: a kernel that refuses leaves all as it is.
         _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
-def _only_read() -> Iterator[tuple[int, int]]:
-    """(start, end) of this process's private mappings of files that hold nothing but pages of their file."""
+def only_read(smaps: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """(start, end) of the private mappings of files that hold nothing but pages of their file. Source: proc_pid_smaps(5)."""
     place: tuple[int, int] | None = None
-    try:
-        # Line by line: the whole text would take more memory than some libraries give back.
-        with open("/proc/self/smaps", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                field, _, rest = line.partition(" ")
-                if not field.endswith(":"):
-                    place = _of_a_file(field, rest)
-                elif place and field == "Anonymous:" and rest.split()[0] == "0":
-                    yield place
-    except OSError:
-        return  # a kernel without it
+    for line in smaps:
+        field, _, rest = line.partition(" ")
+        if not field.endswith(":"):
+            if place:
+                yield place
+            place = _of_a_file(field, rest)
+        elif field in _NOT_THE_FILES and rest.split()[0] != "0":
+            place = None
+    if place:
+        yield place
 
 
 def _of_a_file(addresses: str, rest: str) -> tuple[int, int] | None:

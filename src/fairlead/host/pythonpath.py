@@ -35,6 +35,19 @@ def restore() -> None:
         sys.path[:0] = [folder for folder in folders if folder not in sys.path]
 
 
+def leave_own_folder() -> None:
+    """Does what `python -P` does: no file of the folder of a script, or of the one where a module was started, passes for a
+    module. It is the first of the path, unless it was set aside."""
+    own = (
+        "",
+        os.getcwd(),
+        os.path.dirname(os.path.abspath(sys.argv[0])),
+        os.path.dirname(os.path.realpath(sys.argv[0])),
+    )
+    if not sys.flags.safe_path and sys.path and sys.path[0] in own:
+        del sys.path[0]
+
+
 def for_programs(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for a program that is not ours: with PYTHONPATH as it was."""
     variables = dict(environ)

@@ -3,6 +3,7 @@
 DESCRIPTORS: plan, channel, stacks, separated by commas, all inherited.
 """
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -64,6 +65,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads it
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # at once: the app's import waits for this, and there is nothing to clean up

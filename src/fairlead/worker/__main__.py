@@ -78,13 +78,12 @@ def _work(arguments: list[str]) -> int:
         return FAILED
     import_loop(plan.http.loop)
     gc.enable()
-    if plan.memory.gc == "tuned":
-        hold_gc()
+    held = hold_gc() if plan.memory.gc == "tuned" else 0
     config = _import_app(plan, channel)
     if config is None:
         return FAILED
     if plan.memory.gc == "tuned":
-        tune_gc()
+        tune_gc(held)
     if fresh:
         newborn: Newborn | None = Newborn(int(arguments[2]), int(arguments[3]), channel, began)
     else:

@@ -56,8 +56,9 @@ def code_of(folder: str) -> str:
     for path in sorted(real[os.path.dirname(file)] + os.path.basename(file) for file in files if file):
         if path.startswith(inside) and "site-packages" not in path:
             with contextlib.suppress(OSError):  # taken away meanwhile, which is a change
-                status = os.stat(path)
-                digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+                target = os.path.realpath(path)
+                status = os.stat(target)
+                digest.update(f"{target} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ import time
 from fairlead.host import processes
 from fairlead.host.channel import Channel
 from fairlead.host.mappings import let_go_of_files
+from fairlead.host.pages import resident
 from fairlead.lean_dataclass import dataclass
 from fairlead.messages import Fork, ForkCompanion, Forked, ForkFailed, ForkSpare
 from fairlead.plan.model import Plan
@@ -42,17 +43,23 @@ _FEW = 1
 """Collections of the youngest generation in an import that has made next to no garbage: some hundred objects, usually."""
 
 
-def hold_gc() -> None:
-    """Before the import: Fairlead's own objects are no garbage, and what the app makes is looked through seldom."""
+_MUCH = 64 * 1024 * 1024
+"""Bytes that an import has added, of which a single object in a cycle may hold nearly all."""
+
+
+def hold_gc() -> int:
+    """Before the import: Fairlead's own objects are no garbage, and what the app makes is looked through seldom.
+    Returns the bytes that this process holds, for `tune_gc`."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS_AT_IMPORT)
+    return resident("self")[1]
 
 
-def tune_gc() -> None:
+def tune_gc(before: int) -> None:
     """Takes all that the import made out of the garbage collector's sight, so that no collection in a worker writes
     to (and so copies) the shared pages or walks through them, and lets it work less often."""
     _objects, young, middle = gc.get_count()
-    if middle or young > _FEW:
+    if middle or young > _FEW or resident("self")[1] - before > _MUCH:
         gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

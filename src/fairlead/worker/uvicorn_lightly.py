@@ -4,6 +4,7 @@ third of its import, of which a worker uses nothing. Imported before uvicorn, th
 An app does not notice: the first look at a name of `uvicorn` itself, as in `uvicorn.run`, makes the package complete.
 """
 
+import importlib
 import importlib.util
 import sys
 import threading
@@ -29,7 +30,13 @@ class _Lightly(ModuleType):
         if name == "main":
             self._complete()  # it was imported as a submodule: the package has a function of this name in its place
 
+    def __dir__(self) -> list[str]:
+        self._complete()
+        return sorted(self.__dict__)
+
     def _complete(self) -> None:
+        # Before the lock: who imports this submodule holds its import's own lock, and may be waiting for ours.
+        importlib.import_module(f"{_NAME}.main")
         with _lock:
             loader = self.__spec__.loader if self.__spec__ is not None else None
             if type(self) is _Lightly and loader is not None and self not in _under_way:

@@ -25,6 +25,7 @@ def test_the_command_line_of_uvicorn_is_not_imported() -> None:
         "import uvicorn; print(callable(uvicorn.run), uvicorn.Config is adapter.Config)",
         "from uvicorn import run, Config; print(callable(run), Config is adapter.Config)",
         "from uvicorn import *; print(callable(run), Config is adapter.Config)",
+        "import uvicorn; print('run' in dir(uvicorn), 'Config' in dir(uvicorn))",
         "import uvicorn.main; print(callable(uvicorn.main.__call__), uvicorn.__version__ > '0')",
     ],
 )
