@@ -234,15 +234,15 @@ def test_value_for_certificates_of_another_kind_is_said(folder):
 
 def test_relative_paths_count_from_the_file_and_from_the_working_folder_otherwise(tmp_path):
     (tmp_path / "etc").mkdir()
-    (tmp_path / "work").mkdir()
+    (tmp_path / "here").mkdir()
     (tmp_path / "etc/shop.toml").write_text('[log]\nfile = "shop.log"\n[http]\nbind = ["unix:shop.sock", "fd:3"]\n')
     environ = {"FAIRLEAD_LOG_ACCESS_FILE": "access.log", "FAIRLEAD_CONFIG": "../etc/shop.toml"}
-    loaded = load(tmp_path / "work", environ, {"--app-dir": (("app", "dir"), "src")})
+    loaded = load(tmp_path / "here", environ, {"--app-dir": (("app", "dir"), "src")})
     settings = loaded.settings
-    assert settings.log.file == str(tmp_path / "work/../etc/shop.log")
-    assert settings.http.bind == [f"unix:{tmp_path}/work/../etc/shop.sock", "fd:3"]
-    assert settings.log.access_file == str(tmp_path / "work/access.log")
-    assert settings.app.dir == str(tmp_path / "work/src")
+    assert settings.log.file == str(tmp_path / "here/../etc/shop.log")
+    assert settings.http.bind == [f"unix:{tmp_path}/here/../etc/shop.sock", "fd:3"]
+    assert settings.log.access_file == str(tmp_path / "here/access.log")
+    assert settings.app.dir == str(tmp_path / "here/src")
 
 
 @pytest.mark.parametrize(

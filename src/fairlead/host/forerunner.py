@@ -94,17 +94,17 @@ def _end(code: object) -> None:
     """Ends this process as Python ends one that calls `sys.exit(code)`."""
     import atexit
 
+    number = code if isinstance(code, int) else 0 if code is None else 1
     try:
-        if code is not None and not isinstance(code, int):
+        if number is not code and code is not None:
             print(code, file=sys.stderr)
-            code = 1
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()  # noqa: SLF001 - it waits for those that are no daemons
         atexit._run_exitfuncs()  # noqa: SLF001
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:
-        os._exit((code or 0) & 0xFF if isinstance(code, int) or code is None else 1)
+        os._exit(number & 0xFF)
 
 
 def _become_program(arguments: list[str]) -> None:
