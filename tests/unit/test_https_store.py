@@ -2,6 +2,9 @@
 
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -106,9 +109,10 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
 
 
 def test_room_is_checked_without_leaving_anything(store: Store) -> None:
-    before = sorted(store.root.rglob("*"))
-    store.check_writable()
-    assert sorted(store.root.rglob("*")) == before
+    with store.lock("certificates/acme/a.test/lock"):
+        before = sorted(store.root.rglob("*"))
+        store.check_writable("certificates/acme/a.test")
+        assert sorted(store.root.rglob("*")) == before
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "../README", "a/b", "a" * 129, "é", "a\0b", "%2e%2e"])
@@ -129,11 +133,33 @@ def test_challenge_is_answered_until_it_is_deleted(store: Store) -> None:
 def test_challenges_left_behind_are_deleted_and_those_of_others_are_not(store: Store) -> None:
     for key, token in (("acme/a.test", "one"), ("acme/a.test", "two"), ("acme/b.test", "three")):
         store.write_challenge(key, token, "answer")
-    store.delete_challenges("acme/a.test")
-    store.delete_challenges("acme/never.test")
+    store.delete_remains("acme/a.test")
+    store.delete_remains("acme/never.test")
     assert [store.challenge(token) for token in ("one", "two", "three")] == [None, None, b"answer"]
     assert [path.name for path in store.root.glob("certificates/*/*/challenges/*")] == ["three"]
     assert Store.open(store.root).keys() == []
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from fairlead.https.store import Store
+Path.replace = lambda half, whole: os.kill(os.getpid(), signal.SIGKILL) if whole.match(sys.argv[2]) else os.rename(half, whole)
+store = Store.open(sys.argv[1])
+store.write_challenge("acme/a.test", "token", "answer")
+store.write_pair("acme/a.test", b"key")
+"""
+
+
+@pytest.mark.parametrize("name", ["certificates/*/*/challenges/token", "store/challenges/token", "pair.pem"])
+def test_what_a_killed_process_was_writing_is_deleted_by_the_next_that_holds_the_lock(store: Store, name: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, store.root, name], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path for path in store.root.rglob(".*") if path.is_file()] != []
+    with store.lock("certificates/acme/a.test/lock"):
+        store.delete_remains("acme/a.test")
+    left = [str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()]
+    assert sorted(left) == ["README", "certificates/acme/a.test/lock"]
 
 
 def test_lock_holds_others_off_until_it_is_given_back(store: Store) -> None:

@@ -53,7 +53,7 @@ class Run:
         """The job's end. What goes wrong is in it; only a store that cannot be read raises."""
         key = self.plan.key
         with self.store.lock(f"certificates/{key}/lock"):
-            self.store.delete_challenges(key)
+            self.store.delete_remains(key)
             # Look again: whoever held the lock may have done the work.
             state = self._known()
             if self.job.action == "ari":
@@ -88,7 +88,7 @@ class Run:
 
     def _obtain(self, state: CertificateState) -> Result:
         try:
-            self.store.check_writable()
+            self.store.check_writable(f"certificates/{self.plan.key}")
         except FairleadError as error:
             # Nothing was asked of anybody, so the next issuer has no turn because of it.
             return Result("failed", policy.failed(state, self.now(), str(error)), str(error))

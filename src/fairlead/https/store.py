@@ -29,6 +29,8 @@ challenges/<token>                  answers to HTTP-01 challenges under way
 internal/root.pem, root-key.pem     the local certification authority
 """
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_HALF = re.compile(r"\.[0-9a-f]{8}$")
+"""How the name ends of a file that is being written; see `Store._replace`."""
 _ROOM = 64 * 1024
 """Bytes that must be writable before an order is placed: more than a key, a chain and a state."""
 
@@ -89,9 +91,9 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot delete {self.root / name}: {error.strerror}") from error
 
-    def check_writable(self) -> None:
-        """Raises StoreError when a key, a chain and a state would not fit or may not be written."""
-        name = f".room-{secrets.token_hex(4)}"
+    def check_writable(self, folder: str) -> None:
+        """Raises StoreError when a key, a chain and a state would not fit or may not be written. Under its lock."""
+        name = f"{folder}/room"
         try:
             self.write(name, secrets.token_bytes(_ROOM))
         finally:
@@ -100,7 +102,10 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Holds the lock file `name`. Waits for as long as another process holds it: the caller has the deadline."""
+        """Holds the lock file `name`, and with it the right to write in its folder.
+
+        Waits for as long as another process holds it: the caller has the deadline.
+        """
         path = self.root / name
         try:
             self._make_folder(path.parent)
@@ -109,6 +114,7 @@ class Store:
             raise StoreError(f"cannot lock {path}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._delete_halves(path.parent)
             yield
         finally:
             os.close(descriptor)
@@ -173,10 +179,14 @@ class Store:
         self.delete(f"challenges/{token}")
         self.delete(f"certificates/{key}/challenges/{token}")
 
-    def delete_challenges(self, key: str) -> None:
-        """Ends what an attempt that was killed has left. Only under the certificate's lock."""
-        for path in sorted((self.root / "certificates" / key / "challenges").glob("*")):
+    def delete_remains(self, key: str) -> None:
+        """Ends what an attempt that was killed has left of a certificate. Only under the certificate's lock."""
+        folder = self.root / "certificates" / key
+        self._delete_halves(folder / "challenges")
+        for path in sorted((folder / "challenges").glob("*")):
+            self._delete_halves(self.root / "challenges", path.name)
             self.delete_challenge(key, path.name)
+        self.delete(f"certificates/{key}/room")
 
     # the file system
 
@@ -203,6 +213,12 @@ class Store:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+    def _delete_halves(self, folder: Path, name: str = "*") -> None:
+        """Deletes what a killed process was writing there (see `_replace`): it may be half of a private key."""
+        for path in sorted(folder.glob(f".{name}.*")):
+            if _HALF.search(path.name):
+                self.delete(str(path.relative_to(self.root)))
 
     def _give(self, path: Path | int) -> None:
         """What root makes belongs to the owner all the same."""
