@@ -103,6 +103,7 @@ class Leaving:
         )
 
     def _look(self, now: float) -> None:
+        self._state.outbox.flush()
         self._tell_those_due(now)
         self._end_those_told(now)
         if now >= self._began + self._limits.requests:
@@ -152,6 +153,7 @@ class Leaving:
     async def _cut_all(self) -> None:
         """The end: what is still there is cut, and gets a moment to run its `finally`."""
         self._cut_calls(self._state.calls)
+        self._state.outbox.flush()
         for connection in list(self._state.connections):
             connection.abort()
         deadline = monotonic() + _CUT_FOR

@@ -7,7 +7,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fairlead.worker.access_log import escape
-from fairlead.worker.response import STATUS_LINES, Kind, header_line, plain_answer, remembered_line
+from fairlead.worker.response import (
+    STATUS_LINES,
+    Kind,
+    header_line,
+    plain_answer,
+    remember_head,
+    remembered_head,
+    remembered_line,
+)
 from fairlead.worker.sockets import close_once
 
 if TYPE_CHECKING:
@@ -44,6 +52,8 @@ class Exchange:
     """The answer has no body, whatever the app sends as one."""
     left = 0
     complete = False
+    unsent = False
+    """The answer is complete and in the outbox, all of it."""
     # its ends
     accounted = False
     disconnected = False
@@ -74,6 +84,7 @@ class Exchange:
 
     async def run(self, app: Callable[..., Any]) -> None:
         """Calls the app, and answers for it where it does not."""
+        self.protocol.server_state.outbox.unstarted -= 1
         try:
             result = await app(self.scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - whatever an app raises ends its own request only
@@ -106,6 +117,7 @@ class Exchange:
         _logger.error(message, exc_info=error)
         if self.complete or self.disconnected:
             if self.complete and error is None:
+                protocol.server_state.outbox.flush()
                 close_once(protocol.transport)
             return
         self.answer_instead(500, b"Internal Server Error")
@@ -144,16 +156,35 @@ class Exchange:
             raise RuntimeError(f"Unexpected ASGI message '{message['type']}' sent, after response already completed.")
 
     def _start(self, message: Any) -> None:
-        status = message["status"]
+        status, headers = message["status"], message.get("headers", ())
+        state = self.protocol.server_state
+        # Where the server has nothing to add, and the headers can be looked at twice.
+        if self.keep_alive and not (self.expects_continue or state.draining) and headers.__class__ is list:
+            try:
+                head = remembered_head((status, *headers))
+            except TypeError:
+                head = None
+            if head is not None and self.scope["method"] != "HEAD":
+                line, lines, self.left = head
+                self.status = status
+                self.head = line + state.blocks[self.protocol.secure] + lines
+                return
+        self._start_anew(status, headers)
+
+    def _start_anew(self, status: int, headers: Any) -> None:
+        """A head that was not rendered before, or is not the headers alone."""
         state = self.protocol.server_state
         parts = [STATUS_LINES[status], state.blocks[self.protocol.secure]]
         length: int | None = None
         chunked = close = False
-        for header in message.get("headers", ()):
+        familiar = headers.__class__ is list
+        for header in headers:
             try:
-                line, kind, size = remembered_line(header) or header_line(header)
+                known = remembered_line(header)
             except TypeError:  # a list is not hashable
-                line, kind, size = header_line(header)
+                known = None
+            familiar = familiar and known is not None
+            line, kind, size = known or header_line(header)
             parts.append(line)
             if kind:
                 if kind is _LENGTH:
@@ -165,6 +196,8 @@ class Exchange:
                 elif self.kind != "stream":
                     self.kind = "stream"
                     state.streams += 1
+        if familiar and length is not None and not (chunked or close or self.kind == "stream" or status in _BODILESS):
+            remember_head(status, headers, parts[2:], length)
         if self.expects_continue:
             # Nobody knows whether the body will come now, so nothing behind it could be told from it.
             self.expects_continue = False
@@ -229,6 +262,10 @@ class Exchange:
             self.head = None
             if len(body) < _JOIN_BELOW:
                 body = head + body
+                if not more:
+                    self.unsent = True
+                    self.protocol.server_state.outbox.add(self, body, now)
+                    return
             else:
                 write(head)
         if body:

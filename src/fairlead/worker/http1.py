@@ -20,11 +20,12 @@ import httptools
 
 from fairlead.worker.exchange import Exchange
 from fairlead.worker.http1_limits import Limits, RefusedError
+from fairlead.worker.repeated_head import FORWARDED, RepeatedHead, block_of, learn, request_line
 from fairlead.worker.sockets import bytes_are_waiting
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import HIGH_WATER_LIMIT, Config
 
-_NOTED = frozenset({b"content-length", b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
+_NOTED = FORWARDED | {b"content-length", b"expect"}
 _BUSY = b"The server is busy."
 _RETRY_AFTER = b"retry-after: 1\r\n"
 _logger = logging.getLogger("uvicorn.error")
@@ -45,6 +46,10 @@ class HttpProtocol(Limits, asyncio.Protocol):
     expect_100_continue = False
     forwarded = False
     upgrading = False
+    # the head that comes again
+    block = b""
+    repeated: RepeatedHead | None = None
+    """The newest request's; the parser stands between two messages. None until one has come twice in a row."""
     # the connection
     cycle: Exchange | None = None
     """The newest request's exchange."""
@@ -153,9 +158,24 @@ class HttpProtocol(Limits, asyncio.Protocol):
     # Requests
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser, which calls back."""
+        """A request as the one before needs no parser. Otherwise feeds it, and it calls back."""
         if self.broken:
             return
+        known = self.repeated
+        if known is not None:
+            if data.endswith(known.block) and len(data) <= self.server_state.limits.max_header_size:
+                line = request_line(data, 0, len(data) - len(known.block))
+                if line is not None:
+                    self._repeat(known, *line.groups())
+                    return
+            self.repeated = None
+        before = self.cycle
+        between = not (self.url or self.headers or self.head_read or (before is not None and before.more_body))
+        self._feed(data)
+        if between and self.cycle is not before and not (self.url or self.headers or self.broken or self.upgrading):
+            self._remember(data, self.cycle)
+
+    def _feed(self, data: bytes) -> None:
         self.suspect = self.head_read > 0 or len(data) > self.server_state.limits.max_header_size
         try:
             self.parser.feed_data(data)
@@ -170,6 +190,21 @@ class HttpProtocol(Limits, asyncio.Protocol):
                 self.head_goes_on(len(data))
             elif self.cycle is not None and self.cycle.more_body:
                 self.body_goes_on(self.cycle, len(data))
+
+    def _remember(self, data: bytes, exchange: Exchange | None) -> None:
+        """The head of a request that came by itself: the second time, the next one's is likely to be the same."""
+        block = block_of(data)
+        if block and block == self.block and exchange is not None:
+            self.repeated = learn(data, block, exchange)
+        self.block = block
+
+    def _repeat(self, known: RepeatedHead, method: bytes, url: bytes) -> None:
+        scope = self._scope(method, url, "1.1", known.headers.copy())
+        exchange = Exchange(self, scope, url, keep_alive=True, expects_continue=False)
+        exchange.more_body = False
+        exchange.news = True
+        self.idle_at = 0.0
+        self._take(exchange, self.server_state.app if known.forwarded else self.server_state.bare_app)
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request's target."""
@@ -191,9 +226,19 @@ class HttpProtocol(Limits, asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Hands the request to the app, or queues it behind the one under way."""
         parser = self.parser
-        url = self.url
+        url, state = self.url, self.server_state
         if self.suspect or len(self.headers) > self.server_state.limits.max_headers:
             self.check_head()
+        version = parser.get_http_version()
+        scope = self._scope(parser.get_method(), url, version, self.headers)
+        if parser.should_upgrade():
+            self.upgrading = True
+            return
+        exchange = Exchange(self, scope, url, version != "1.0" and parser.should_keep_alive(), self.expect_100_continue)
+        app = state.app if self.forwarded else state.bare_app
+        self._take(exchange, app)
+
+    def _scope(self, method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         if url[:1] == b"/" and b"#" not in url:
             raw_path, _, query = url.partition(b"?")
         else:
@@ -207,33 +252,29 @@ class HttpProtocol(Limits, asyncio.Protocol):
         if root_path:
             path = root_path + path
             raw_path = root_path.encode("ascii") + raw_path
-        version = parser.get_http_version()
-        scope: Any = {
+        scope = {
             "type": "http",
             "asgi": {"version": state.asgi_version, "spec_version": "2.3"},
             "http_version": version,
             "server": self.server,
             "client": self.client,
             "scheme": "https" if self.secure else "http",
-            "method": parser.get_method().decode("ascii"),
+            "method": method.decode("ascii"),
             "root_path": root_path,
             "path": path,
             "raw_path": raw_path,
             "query_string": query,
-            "headers": self.headers,
+            "headers": headers,
             "state": self.app_state.copy(),
         }
         if self.tls is not None:
             scope["extensions"] = {"tls": self.tls}
-        if parser.should_upgrade():
-            self.upgrading = True
-            return
-        exchange = Exchange(self, scope, url, version != "1.0" and parser.should_keep_alive(), self.expect_100_continue)
-        app = state.app if self.forwarded else state.bare_app
-        self._take(exchange, app)
+        return scope
 
     def _take(self, exchange: Exchange, app: Callable[..., Any]) -> None:
         before = self.cycle
+        if before is not None and before.unsent:
+            self.server_state.outbox.flush()
         self.cycle = exchange
         self.url = b""
         self.headers = []
@@ -254,6 +295,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
             state.calls.discard(exchange)
             exchange.answer_instead(503, _BUSY, _RETRY_AFTER)
             return
+        state.outbox.unstarted += 1
         exchange.task = self.loop.create_task(exchange.run(app))
 
     def on_body(self, body: bytes) -> None:
@@ -345,6 +387,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
         return b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
 
     def _switch_to_websocket(self, rest: bytes) -> None:
+        self.server_state.outbox.flush()
         before = self.cycle
         if before is not None and not before.complete:
             self.refuse()

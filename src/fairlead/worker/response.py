@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 from http import HTTPStatus
+from typing import Any
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -81,5 +82,21 @@ def _size(value: bytes) -> int:
     return size
 
 
+_heads: dict[tuple[Any, ...], tuple[bytes, bytes, int]] = {}
+
+
+def remember_head(status: int, headers: list[Any], lines: list[bytes], length: int) -> None:
+    """`headers`, as `lines`, are all that a head says, and `length` is the body's: the next such head costs one look-up.
+
+    For headers that have come before, each of them: what is new each time would only push the others out.
+    """
+    if len(_heads) >= _CACHED_LINES:
+        _heads.clear()
+    _heads[status, *headers] = STATUS_LINES[status], b"".join(lines) + b"\r\n", length
+
+
+remembered_head = _heads.get
+"""`remembered_head((status, *headers))`: its first line, what comes behind the server's own headers, and the body's length;
+or None. TypeError when a header is a list."""
 remembered_line = _lines.get
 """`remembered_line(header)`: what `header_line` returned for it, or None. TypeError when the header is a list."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fairlead.observability.scoreboard import CAPACITY, Column, Scoreboard
 from fairlead.plan.model import HttpPlan
 from fairlead.worker.access_log import AccessLog
+from fairlead.worker.outbox import Outbox
 from fairlead.worker.sockets import bytes_unsent
 from fairlead.worker.uvicorn_adapter import Config, ServerState, bare_app, default_headers
 
@@ -70,6 +71,7 @@ class WorkerState(ServerState):
         super().__init__()
         self.cells = scoreboard.cells
         self.access = access
+        self.outbox = Outbox()
         self.draining = False
         self.on_stream: Callable[[Call], None] = _nobody_cares
         """Called in a drain with every event stream and WebSocket that begins."""
@@ -148,6 +150,7 @@ class WorkerState(ServerState):
     def sweep(self, now: float) -> None:
         """The tick's look at all connections (`now`: time.monotonic()): those that are idle or slow for too long end.
         Which idle ones a drain ends, it decides by itself."""
+        self.outbox.flush()
         used = now - self.limits.keep_alive_timeout
         fresh = now - (self.limits.header_timeout or math.inf)
         closing: dict[Any, tuple[Any, float]] = {}

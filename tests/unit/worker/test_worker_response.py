@@ -64,3 +64,17 @@ def test_lines_are_remembered_but_not_without_end() -> None:
 def test_every_status_has_a_line() -> None:
     assert STATUS_LINES[404] == b"HTTP/1.1 404 Not Found\r\n"
     assert STATUS_LINES[599] == b"HTTP/1.1 599 \r\n"
+
+
+def test_head_is_remembered_once_its_headers_are_known_and_costs_one_look_up() -> None:
+    headers = [(b"content-length", b"7"), (b"x-head", b"a")]
+    response.remember_head(200, headers, [header_line(header)[0] for header in headers], 7)
+    assert response.remembered_head((200, *headers)) == (
+        b"HTTP/1.1 200 OK\r\n",
+        b"content-length: 7\r\nx-head: a\r\n\r\n",
+        7,
+    )
+    assert response.remembered_head((404, *headers)) is None
+    for number in range(3000):
+        response.remember_head(200, [(b"x-unique", str(number).encode())], [], 0)
+    assert len(response._heads) <= response._CACHED_LINES
