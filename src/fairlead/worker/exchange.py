@@ -35,6 +35,7 @@ class Exchange:
 
     kind = "request"
     task: "asyncio.Task[None] | None" = None
+    started = False
     # the request
     body: bytes | bytearray = b""
     more_body = True
@@ -84,6 +85,7 @@ class Exchange:
 
     async def run(self, app: Callable[..., Any]) -> None:
         """Calls the app, and answers for it where it does not."""
+        self.started = True
         self.protocol.server_state.outbox.unstarted -= 1
         try:
             result = await app(self.scope, self.receive, self.send)
@@ -373,3 +375,7 @@ class Exchange:
             self.answer_instead(503, b"Service Unavailable")
         if self.task is not None:
             self.task.cancel()
+            if not self.started:  # and will not be
+                state = self.protocol.server_state
+                state.calls.discard(self)
+                state.outbox.unstarted -= 1

@@ -159,6 +159,11 @@ class HttpProtocol(Limits, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A request as the one before needs no parser. Otherwise feeds it, and it calls back."""
+        if self.under_way is not None and self.under_way.unsent:
+            # What comes is behind that answer, and is not wanted if the connection ends with it.
+            self.server_state.outbox.flush()
+            if self.transport.is_closing():
+                return
         if self.broken:
             return
         known = self.repeated
@@ -174,6 +179,10 @@ class HttpProtocol(Limits, asyncio.Protocol):
         self._feed(data)
         if between and self.cycle is not before and not (self.url or self.headers or self.broken or self.upgrading):
             self._remember(data, self.cycle)
+
+    def eof_received(self) -> None:
+        """The client sends no more. The transport closes when this returns: what it has asked for is answered first."""
+        self.server_state.outbox.flush()
 
     def _feed(self, data: bytes) -> None:
         self.suspect = self.head_read > 0 or len(data) > self.server_state.limits.max_header_size
@@ -194,7 +203,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
     def _remember(self, data: bytes, exchange: Exchange | None) -> None:
         """The head of a request that came by itself: the second time, the next one's is likely to be the same."""
         block = block_of(data)
-        if block and block == self.block and exchange is not None:
+        # An eager call, which has begun already, may have changed the headers.
+        if block and block == self.block and exchange is not None and not exchange.started:
             self.repeated = learn(data, block, exchange)
         self.block = block
 
@@ -273,8 +283,6 @@ class HttpProtocol(Limits, asyncio.Protocol):
 
     def _take(self, exchange: Exchange, app: Callable[..., Any]) -> None:
         before = self.cycle
-        if before is not None and before.unsent:
-            self.server_state.outbox.flush()
         self.cycle = exchange
         self.url = b""
         self.headers = []
@@ -334,6 +342,15 @@ class HttpProtocol(Limits, asyncio.Protocol):
             return
         if self.transport.is_closing():
             return
+        if self.pipeline or self.read_paused:
+            # This runs in the context of some app's call, of another client even: what goes on here must not see it.
+            self.server_state.context.copy().run(self._go_on)
+        elif self.broken:
+            self.answer_refusal()
+        elif not (self.url or exchange.more_body):
+            self.idle_at = now
+
+    def _go_on(self) -> None:
         waiting = self.pipeline.popleft() if self.pipeline else None
         if self.read_paused:
             self.resume_reading()
@@ -341,8 +358,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
             self._begin(*waiting)
         elif self.broken:
             self.answer_refusal()
-        elif not (self.url or exchange.more_body):
-            self.idle_at = now
+        elif not (self.url or (self.under_way is not None and self.under_way.more_body)):
+            self.idle_at = monotonic()
 
     # Other ends
 
@@ -387,7 +404,6 @@ class HttpProtocol(Limits, asyncio.Protocol):
         return b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
 
     def _switch_to_websocket(self, rest: bytes) -> None:
-        self.server_state.outbox.flush()
         before = self.cycle
         if before is not None and not before.complete:
             self.refuse()

@@ -147,7 +147,6 @@ class Limits:
 
     def refuse(self) -> None:
         """What comes is not wanted. What came in full before it is answered first."""
-        self.server_state.outbox.flush()
         if self.lingering is not None:
             self.broken = True
             close_once(self.transport)

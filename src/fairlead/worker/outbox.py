@@ -9,12 +9,14 @@ Nobody waits long for that: an answer waits only while a call that came in with 
 Where one such call was slow enough to be felt, answers are written at once for a while.
 """
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fairlead.worker.exchange import Exchange
 
+_logger = logging.getLogger("uvicorn.error")
 _OLDEST = 0.001
 """Seconds after which an answer waits for no other call."""
 _SLOW = 0.005
@@ -24,7 +26,8 @@ _AT_ONCE = 1.0
 
 
 class Outbox:
-    """One worker's. Whoever writes to a connection by other ways, or closes it, calls `flush` before."""
+    """One worker's. Whatever else happens on a connection is behind its answers: what takes from it, closes it or looks after
+    it calls `flush` before."""
 
     unstarted = 0
     """Calls that are about to begin: their tasks have not run yet."""
@@ -59,8 +62,12 @@ class Outbox:
         if now - self._newest > _SLOW:
             self._at_once_until = now + _AT_ONCE
         waiting, self._waiting = self._waiting, []
-        for answer in waiting:
-            _write(*answer)
+        for exchange, data, at in waiting:
+            try:
+                _write(exchange, data, at)
+            except Exception:
+                _logger.exception("cannot write an answer; its connection is closed")
+                exchange.protocol.transport.abort()
 
 
 def _write(exchange: "Exchange", data: bytes, now: float) -> None:

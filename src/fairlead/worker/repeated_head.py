@@ -45,6 +45,8 @@ def learn(data: bytes, block: bytes, exchange: "Exchange") -> RepeatedHead | Non
     if exchange.more_body or exchange.expects_continue or not exchange.keep_alive:
         return None
     headers = exchange.scope["headers"]
+    if any(name == b"upgrade" for name, _ in headers):
+        return None  # whether such a wish is granted is no matter of the headers alone
     lines = len(headers) + 2
     whole = (
         request_line(data, 0, len(data) - len(block)) is not None

@@ -1,6 +1,7 @@
 """What all connections of one worker share: counters, the drain's flag, the headers that every response begins with."""
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Callable
 from email.utils import formatdate
@@ -72,6 +73,8 @@ class WorkerState(ServerState):
         self.cells = scoreboard.cells
         self.access = access
         self.outbox = Outbox()
+        self.context = contextvars.copy_context()
+        """What a call begins with, whoever's call has it begin."""
         self.draining = False
         self.on_stream: Callable[[Call], None] = _nobody_cares
         """Called in a drain with every event stream and WebSocket that begins."""

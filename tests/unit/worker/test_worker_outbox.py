@@ -1,6 +1,7 @@
 """Answers are written together, none is lost or overtaken, and none waits for a slow call."""
 
 import asyncio
+import contextvars
 import time
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,12 @@ async def named(scope: Any, receive: Any, send: Any) -> Any:
     return None
 
 
-def play(tmp_path: Path, scenario: Any) -> None:
+def play(tmp_path: Path, scenario: Any, app: Any = named, loop: str = "uvloop") -> None:
     async def whole() -> None:
-        async with serving(named, tmp_path) as bench:
+        async with serving(app, tmp_path) as bench:
             await scenario(bench)
 
-    run(whole())
+    run(whole(), loop)
 
 
 def at_once(bench: Bench, *requests: bytes) -> list[Any]:
@@ -148,5 +149,104 @@ def test_client_that_left_does_not_keep_others_from_their_answers(tmp_path: Path
         protocols = at_once(bench, get("/gone"), get("/stays"))
         protocols[0].transport.abort()
         assert (await stays.answer()).body == b"/stays"
+
+    play(tmp_path, scenario)
+
+
+async def waiting(bench: Bench, request: bytes) -> tuple[Client, Any]:
+    """A client whose answer is in the outbox, for another call is about to begin and does not."""
+    client = await bench.connect()
+    (protocol,) = bench.state.connections
+    bench.state.outbox.unstarted += 1
+    protocol.data_received(request)
+    await asyncio.sleep(0)
+    assert protocol.cycle.unsent
+    bench.state.outbox.unstarted -= 1
+    return client, protocol
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_client_that_sends_no_more_gets_the_answer_that_waits(tmp_path: Path, loop: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        client, protocol = await waiting(bench, get("/asked"))
+        protocol.eof_received()
+        protocol.transport.close()  # as the transport does
+        assert (await client.answer()).body == b"/asked"
+
+    play(tmp_path, scenario, loop=loop)
+
+
+def test_nothing_is_handed_to_the_app_behind_an_answer_that_closes(tmp_path: Path) -> None:
+    called: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["path"])
+        await named(scope, receive, send)
+
+    async def scenario(bench: Bench) -> None:
+        client, protocol = await waiting(bench, get("/last").replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        protocol.data_received(get("/more"))
+        assert (await client.answer()).body == b"/last"
+        assert await client.rest() == b""
+        assert called == ["/last"]
+
+    play(tmp_path, scenario, app)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_no_call_sees_the_context_of_another_clients(tmp_path: Path, loop: str) -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen = user.get()
+        if scope["path"] != "/anonymous":
+            user.set(scope["path"])
+        for message in respond(body=seen.encode()):
+            await send(message)
+
+    async def scenario(bench: Bench) -> None:
+        anonymous, _victim = await clients(bench, 2)
+        at_once(bench, get("/anonymous") * 3, get("/victim"))
+        for _ in range(3):
+            assert (await anonymous.answer()).body == b"nobody"
+        assert (await anonymous.get("/anonymous")).body == b"nobody"
+        assert (await _victim.answer()).body == b"nobody"
+        _victim.send(get("/one") + get("/two"))
+        assert [(await _victim.answer()).body for _ in range(2)] == [b"nobody", b"nobody"]
+
+    play(tmp_path, scenario, app, loop)
+
+
+def test_answer_that_cannot_be_written_costs_its_own_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = outbox._write
+
+    def fails(exchange: Any, data: bytes, now: float) -> None:
+        if exchange.target == b"/1":
+            raise OSError("broken")
+        real(exchange, data, now)
+
+    monkeypatch.setattr(outbox, "_write", fails)
+    monkeypatch.setattr(outbox, "_OLDEST", 60.0)
+
+    async def scenario(bench: Bench) -> None:
+        one, two, three = await clients(bench, 3)
+        at_once(bench, get("/1"), get("/2"), get("/3"))
+        assert (await two.answer()).body == b"/2"
+        assert (await three.answer()).body == b"/3"
+        assert await one.rest() == b""
+        assert "cannot write an answer" in caplog.text
+
+    play(tmp_path, scenario)
+
+
+def test_call_that_is_cut_before_it_begins_is_forgotten(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        client = await bench.connect()
+        (protocol,) = at_once(bench, get("/cut"))
+        protocol.cycle.cut()
+        assert (await client.answer()).status == 503
+        assert (bench.state.outbox.unstarted, bench.state.in_flight, bench.state.calls) == (0, 0, set())
 
     play(tmp_path, scenario)

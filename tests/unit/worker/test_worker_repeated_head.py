@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.worker import http1
+from fairlead.worker.exchange import Exchange
 from fairlead.worker.http1 import HttpProtocol
 
 REST = b"host: x\r\nCookie: a=b\r\nx-forwarded-for: 9.9.9.9\r\n\r\n"
@@ -145,6 +146,7 @@ def test_third_request_with_the_same_headers_is_not_parsed(tmp_path: Path) -> No
         b"GET / HTTP/1.1\r\nx: %b\r\n\r\n" % (b"a" * 5000),
         b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
+        b"OPTIONS / HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
     ],
 )
 def test_head_that_is_not_all_of_a_plain_request_is_not_remembered(tmp_path: Path, request_: bytes) -> None:
@@ -161,5 +163,16 @@ def test_limits_hold_for_a_head_that_comes_again(tmp_path: Path) -> None:
         assert written.count(b"HTTP/1.1 200 OK") == 3
         assert b"HTTP/1.1 431 " in written
         assert closed or b"connection: close" in written
+
+    in_bench(tmp_path, scenario)
+
+
+def test_calls_that_begin_eagerly_are_not_learned_from(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        _, _, protocol = await play(bench, [GET, GET])
+        protocol.repeated, exchange = None, Exchange(protocol, None, b"/a", keep_alive=True, expects_continue=False)
+        exchange.more_body, exchange.started = False, True  # its scope is gone by now, or what the app made of it
+        protocol._remember(GET, exchange)
+        assert protocol.repeated is None
 
     in_bench(tmp_path, scenario)
