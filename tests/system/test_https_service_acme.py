@@ -112,11 +112,16 @@ def test_without_a_certificate_the_service_starts_and_says_why(service: HttpsSer
 def in_the_middle(service: HttpsService) -> int:
     """Starts the service, and returns the agent's pid when its challenge is under way."""
     service.launch("--workers", "1", bind=None)
+    wait_for_challenge(service)
+    return agent_of(service) or 0
+
+
+def wait_for_challenge(service: HttpsService) -> None:
+    """Looks often: a challenge may be there for some milliseconds only."""
     end = time.monotonic() + 60
     while not list(service.store.root.glob("challenges/*")):
         assert time.monotonic() < end, "no challenge within a minute"
-        time.sleep(0.002)  # it may be there for some milliseconds only
-    return agent_of(service) or 0
+        time.sleep(0.002)
 
 
 def test_kill_of_the_agent_is_a_failure_like_any_other(slow_service: HttpsService, slow_pebble: Pebble) -> None:
@@ -214,7 +219,7 @@ def test_who_waits_for_a_renewal_is_told_of_an_upgrade_and_the_renewal_goes_on(
     mark, before = slow_service.mark(), slow_service.serial("waited.example")
     with ThreadPoolExecutor() as threads:
         renewal = threads.submit(slow_service.command, "certs", "renew", "--force")
-        slow_service.wait_until(lambda: list(slow_service.store.root.glob("challenges/*")), "a challenge")
+        wait_for_challenge(slow_service)
         with slow_pebble.stopped():
             assert slow_service.ask("upgrade")["ok"]
             done = renewal.result(60)
