@@ -342,24 +342,22 @@ class HttpProtocol(Limits, asyncio.Protocol):
             return
         if self.transport.is_closing():
             return
-        if self.pipeline or self.read_paused:
-            # This runs in the context of some app's call, of another client even: what goes on here must not see it.
-            self.server_state.context.copy().run(self._go_on)
-        elif self.broken:
+        # This runs in the context of some app's call, of another client even: what goes on from here must not see it.
+        if (self.pipeline or self.read_paused) and self.server_state.context.copy().run(self._go_on):
+            return
+        if self.broken:
             self.answer_refusal()
         elif not (self.url or exchange.more_body):
             self.idle_at = now
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> bool:
+        """Reads on, and begins the next request; whether there is one."""
         waiting = self.pipeline.popleft() if self.pipeline else None
         if self.read_paused:
             self.resume_reading()
         if waiting is not None:
             self._begin(*waiting)
-        elif self.broken:
-            self.answer_refusal()
-        elif not (self.url or (self.under_way is not None and self.under_way.more_body)):
-            self.idle_at = monotonic()
+        return waiting is not None
 
     # Other ends
 
