@@ -35,7 +35,7 @@ from fairlead.observability.scoreboard import Column, Scoreboard, create_scorebo
 from fairlead.plan.model import HttpPlan
 from fairlead.worker.accept import Acceptor, Door
 from fairlead.worker.access_log import AccessLog
-from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.http1.protocol import HttpProtocol
 from fairlead.worker.state import WorkerState
 from fairlead.worker.template import tune_gc
 from fairlead.worker.uvicorn_adapter import build_config

@@ -9,8 +9,8 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fairlead.worker.access_log import escape
-from fairlead.worker.http1_limits import LINGER, TEXTS, logger
-from fairlead.worker.response import Kind, header_line, plain_answer
+from fairlead.worker.http1.limits import LINGER, TEXTS, logger
+from fairlead.worker.http1.response import Kind, header_line, plain_answer
 from fairlead.worker.sockets import ClosedOnce, bytes_are_waiting, bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
 

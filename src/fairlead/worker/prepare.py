@@ -1,6 +1,5 @@
 """What serving takes beyond the app itself, had before the fork: workers then share it, and are ready at once."""
 
-import asyncio
 import contextlib
 import importlib
 import sys
@@ -9,7 +8,7 @@ from typing import Any
 
 from fairlead.plan.model import Plan
 from fairlead.worker.edge import guard
-from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.http1.protocol import HttpProtocol
 from fairlead.worker.uvicorn_adapter import Config, build_config, loop_factory
 from fairlead.worker.websocket import websocket_protocol
 
@@ -35,7 +34,7 @@ def prepare(app: Callable[..., Any], plan: Plan) -> Config:
     return config
 
 
-def _protocol(name: str) -> type[asyncio.Protocol]:
+def _protocol(name: str) -> type[Any]:
     """The class of HTTP connections."""
     if name == "h11":
         from fairlead.worker.http1_h11 import H11Connection  # it takes h11, which nobody else needs

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from fairlead.observability.scoreboard import CAPACITY, Column, Scoreboard
 from fairlead.plan.model import HttpPlan
 from fairlead.worker.access_log import AccessLog
-from fairlead.worker.outbox import Outbox
+from fairlead.worker.http1.outbox import Outbox
 from fairlead.worker.sockets import bytes_unsent
 from fairlead.worker.uvicorn_adapter import Config, ServerState, bare_app, default_headers
 

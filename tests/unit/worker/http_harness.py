@@ -18,7 +18,7 @@ from fairlead.observability.scoreboard import Scoreboard, SlotReading, create_sc
 from fairlead.plan.model import HttpPlan
 from fairlead.worker.accept import Acceptor, Door
 from fairlead.worker.access_log import AccessLog
-from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.http1.protocol import HttpProtocol
 from fairlead.worker.http1_h11 import H11Connection
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import Config, build_config

@@ -11,7 +11,7 @@ from http_harness import Bench, respond, run, serving, until, within
 
 from fairlead.observability.scoreboard import Column
 from fairlead.plan.model import HttpPlan
-from fairlead.worker.http1 import HttpProtocol
+from fairlead.worker.http1.protocol import HttpProtocol
 from fairlead.worker.uvicorn_adapter import build_config
 
 Scenario = Callable[[Bench], Any]

@@ -10,7 +10,7 @@ import pytest
 from http_harness import Bench, Client, respond, run, serving, until, within
 
 from fairlead.plan.model import HttpPlan
-from fairlead.worker import outbox
+from fairlead.worker.http1 import outbox
 
 
 async def named(scope: Any, receive: Any, send: Any) -> Any:
@@ -42,6 +42,31 @@ def at_once(bench: Bench, *requests: bytes) -> list[Any]:
     return protocols
 
 
+class Watched:
+    """A connection's transport: `written` gets how many calls had not begun yet with each write."""
+
+    def __init__(self, bench: Bench, protocol: Any, written: list[int]) -> None:
+        self._real, self._outbox, self._written = protocol.transport, bench.state.outbox, written
+        protocol.transport = self
+
+    def write(self, data: bytes) -> None:
+        self._written.append(self._outbox.unstarted)
+        if data.endswith(b"/broken"):
+            raise OSError("broken")
+        self._real.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def watch(bench: Bench) -> list[int]:
+    """Watches the connections so far."""
+    written: list[int] = []
+    for protocol in bench.state.connections:
+        Watched(bench, protocol, written)
+    return written
+
+
 def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
 
@@ -53,17 +78,10 @@ async def clients(bench: Bench, count: int) -> list[Client]:
 
 def test_answers_of_one_turn_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "_OLDEST", 60.0)
-    written: list[int] = []
-    real = outbox._write
-
-    def counted(exchange: Any, data: bytes, now: float) -> None:
-        written.append(exchange.protocol.server_state.outbox.unstarted)
-        real(exchange, data, now)
-
-    monkeypatch.setattr(outbox, "_write", counted)
 
     async def scenario(bench: Bench) -> None:
         all_of_them = await clients(bench, 4)
+        written = watch(bench)
         at_once(bench, *(get(f"/{number}") for number in range(4)))
         for number, client in enumerate(all_of_them):
             assert (await client.answer()).body == f"/{number}".encode()
@@ -90,18 +108,10 @@ def test_after_a_slow_call_answers_are_written_at_once(tmp_path: Path) -> None:
         protocols = at_once(bench, get("/1"), get("/slow"), get("/3"))
         await until(lambda: all(protocol.idle_at for protocol in protocols))
         assert bench.state.outbox._at_once_until > time.monotonic()
-        sent: list[bool] = []
-
-        add = bench.state.outbox.add
-
-        def looked(exchange: Any, data: bytes, now: float) -> None:
-            add(exchange, data, now)
-            sent.append(not exchange.unsent)
-
-        bench.state.outbox.add = looked  # type: ignore[method-assign]
+        written = watch(bench)
         at_once(bench, get("/1"), get("/2"), get("/3"))
-        await until(lambda: len(sent) == 3)
-        assert sent == [True, True, True]
+        await until(lambda: len(written) == 3)
+        assert written == [2, 1, 0]
 
     play(tmp_path, scenario)
 
@@ -220,19 +230,12 @@ def test_no_call_sees_the_context_of_another_clients(tmp_path: Path, loop: str) 
 def test_answer_that_cannot_be_written_costs_its_own_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = outbox._write
-
-    def fails(exchange: Any, data: bytes, now: float) -> None:
-        if exchange.target == b"/1":
-            raise OSError("broken")
-        real(exchange, data, now)
-
-    monkeypatch.setattr(outbox, "_write", fails)
     monkeypatch.setattr(outbox, "_OLDEST", 60.0)
 
     async def scenario(bench: Bench) -> None:
         one, two, three = await clients(bench, 3)
-        at_once(bench, get("/1"), get("/2"), get("/3"))
+        watch(bench)
+        at_once(bench, get("/broken"), get("/2"), get("/3"))
         assert (await two.answer()).body == b"/2"
         assert (await three.answer()).body == b"/3"
         assert await one.rest() == b""

@@ -1,7 +1,7 @@
 import pytest
 
-from fairlead.worker import response
-from fairlead.worker.response import STATUS_LINES, Kind, header_line, remembered_line
+from fairlead.worker.http1 import response
+from fairlead.worker.http1.response import STATUS_LINES, Kind, header_line, remembered_line
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 import httptools
 
-from fairlead.worker.exchange import Exchange
-from fairlead.worker.http1_limits import Limits, RefusedError
-from fairlead.worker.repeated_head import FORWARDED, RepeatedHead, block_of, learn, request_line
+from fairlead.worker.http1.exchange import Exchange
+from fairlead.worker.http1.limits import Limits, RefusedError
+from fairlead.worker.http1.repeated_head import FORWARDED, RepeatedHead, block_of, learn, request_line
 from fairlead.worker.sockets import bytes_are_waiting
 from fairlead.worker.state import WorkerState
 from fairlead.worker.uvicorn_adapter import HIGH_WATER_LIMIT, Config
@@ -32,8 +32,11 @@ _logger = logging.getLogger("uvicorn.error")
 """uvicorn's, because that is the name apps know for what their server says."""
 
 
-class HttpProtocol(Limits, asyncio.Protocol):
-    """One connection. `client` and `server` are set by whoever accepted it, before it is made."""
+class HttpProtocol(Limits):
+    """One connection: an asyncio.Protocol, but not by name, for what is compiled has no base that is not.
+
+    `client` and `server` are set by whoever accepted it, before it is made.
+    """
 
     client: tuple[str, int] | None = None
     server: tuple[str, int | None] | None = None
@@ -83,7 +86,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
         # What follows a message that closes the connection is dropped, not an error: the answer comes first.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Takes its place among the open connections."""
         self.transport = transport
         self.server_state.connections.add(self)
@@ -171,7 +174,8 @@ class HttpProtocol(Limits, asyncio.Protocol):
             if data.endswith(known.block) and len(data) <= self.server_state.limits.max_header_size:
                 line = request_line(data, 0, len(data) - len(known.block))
                 if line is not None:
-                    self._repeat(known, *line.groups())
+                    method, url = line.groups()
+                    self._repeat(known, method, url)
                     return
             self.repeated = None
         before = self.cycle
@@ -253,7 +257,7 @@ class HttpProtocol(Limits, asyncio.Protocol):
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)
-            raw_path, query = parsed.path, parsed.query or b""
+            raw_path, query = parsed.path, b"" if parsed.query is None else parsed.query
         path = raw_path.decode("ascii")
         if "%" in path:
             path = unquote(path)

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fairlead.worker.exchange import Exchange
+    from fairlead.worker.http1.exchange import Exchange
 
 _logger = logging.getLogger("uvicorn.error")
 _OLDEST = 0.001

@@ -1,7 +1,6 @@
 """Rendering of response heads. Pure: bytes in, bytes out."""
 
 import re
-from collections.abc import Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
@@ -42,24 +41,26 @@ def plain_answer(status: int, block: bytes, text: bytes, extra: bytes = b"") -> 
 _lines: dict[tuple[bytes, bytes], tuple[bytes, Kind, int]] = {}
 
 
-def header_line(header: Sequence[bytes]) -> tuple[bytes, Kind, int]:
-    """A header as its line, its meaning and the length that it announces; RuntimeError when it would break the head.
+def header_line(header: Any) -> tuple[bytes, Kind, int]:
+    """A header (a pair of bytes, or of what is like them) as its line, its meaning and the length that it announces; RuntimeError when it would break the head.
 
     Most responses of an app carry the same few headers: their lines are remembered, so that checking them costs a
     look-up.
     """
-    name, value = header
-    if _BAD_NAME.search(name):
+    given, told = header
+    if _BAD_NAME.search(given):
         raise RuntimeError("Invalid HTTP header name.")
-    if _BAD_VALUE.search(value):
+    if _BAD_VALUE.search(told):
         raise RuntimeError("Invalid HTTP header value.")
+    name, value = bytes(given), bytes(told)
+    key = name, value
     name = name.lower()
     kind = _kind(name, value)
     answer = b"%b: %b\r\n" % (name, value), kind, _size(value) if kind is Kind.LENGTH else 0
     if len(value) <= _LONGEST_CACHED:
         if len(_lines) >= _CACHED_LINES:
             _lines.clear()
-        _lines[header[0], value] = answer
+        _lines[key] = answer
     return answer
 
 

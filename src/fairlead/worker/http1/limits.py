@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.worker.exchange import Exchange
-from fairlead.worker.response import plain_answer
+from fairlead.worker.http1.exchange import Exchange
+from fairlead.worker.http1.response import plain_answer
 from fairlead.worker.sockets import bytes_unsent, close_once
 from fairlead.worker.state import WorkerState
 

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from operator import index
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fairlead.worker.access_log import escape
-from fairlead.worker.response import (
+from fairlead.worker.http1.response import (
     STATUS_LINES,
     Kind,
     header_line,
@@ -19,7 +20,7 @@ from fairlead.worker.response import (
 from fairlead.worker.sockets import close_once
 
 if TYPE_CHECKING:
-    from fairlead.worker.http1 import HttpProtocol
+    from fairlead.worker.http1.protocol import HttpProtocol
 
 _logger = logging.getLogger("uvicorn.error")
 _UNTIL_CLOSE = -1
@@ -158,7 +159,7 @@ class Exchange:
             raise RuntimeError(f"Unexpected ASGI message '{message['type']}' sent, after response already completed.")
 
     def _start(self, message: Any) -> None:
-        status, headers = message["status"], message.get("headers", ())
+        status, headers = index(message["status"]), message.get("headers", ())
         state = self.protocol.server_state
         # Where the server has nothing to add, and the headers can be looked at twice.
         if self.keep_alive and not (self.expects_continue or state.draining) and headers.__class__ is list:
@@ -240,7 +241,8 @@ class Exchange:
         if self.kind == "stream" and state.draining:
             state.on_stream(self)
 
-    def _write(self, body: bytes, more: bool) -> None:
+    def _write(self, body: Any, more: Any) -> None:
+        """`body`: bytes, or what is like them."""
         write = self.protocol.transport.write
         if self.bodiless:
             body = b""

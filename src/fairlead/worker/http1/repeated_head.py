@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fairlead.worker.exchange import Exchange
+    from fairlead.worker.http1.exchange import Exchange
 
 FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 """Headers of proxies that change the scope."""
