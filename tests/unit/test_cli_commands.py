@@ -16,6 +16,7 @@ from fairlead.cli.planning import planning_command
 from fairlead.cli.run import check_platform
 from fairlead.errors import InputError
 from fairlead.plan.model import Plan
+from fairlead.worker.http1 import protocol
 
 REPORT = {
     "name": "shop",
@@ -110,7 +111,8 @@ def plan_to_pipe(fairlead, *arguments: str) -> tuple[int, Plan | None, str]:
 
 
 def test_version_is_printed(fairlead):
-    assert fairlead("--version") == (0, f"fairlead {__version__}\n", "")
+    compiled = not str(protocol.__file__).endswith(".py")
+    assert fairlead("--version") == (0, f"fairlead {__version__} (HTTP {'' if compiled else 'not '}compiled)\n", "")
 
 
 def test_help_lists_the_verbs(fairlead):

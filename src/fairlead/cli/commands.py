@@ -39,8 +39,9 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if wanted:
         from fairlead import __version__
+        from fairlead.worker.http1 import is_compiled
 
-        typer.echo(f"fairlead {__version__}")
+        typer.echo(f"fairlead {__version__} (HTTP {'compiled' if is_compiled() else 'not compiled'})")
         raise typer.Exit
 
 

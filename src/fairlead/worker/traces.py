@@ -11,7 +11,8 @@ from typing import Any
 
 import fairlead
 
-_OURS = str(PurePath(fairlead.__file__).parent)
+_OURS = (str(PurePath(fairlead.__file__).parent), "fairlead/worker/http1/")
+"""The second is what compiled modules call themselves."""
 _MACHINERY = ("<frozen ", importlib.__file__)
 _PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _PACKAGES = ("site-packages", "dist-packages")
@@ -29,7 +30,7 @@ def _strip(trace: traceback.TracebackException | None, seen: set[int]) -> None:
     if trace is None or id(trace) in seen:
         return
     seen.add(id(trace))
-    frames = [frame for frame in trace.stack if not frame.filename.startswith((_OURS, *_MACHINERY))]
+    frames = [frame for frame in trace.stack if not frame.filename.startswith((*_OURS, *_MACHINERY))]
     trace.stack = traceback.StackSummary.from_list(_from_first_line(frames))
     _strip(trace.__cause__, seen)
     _strip(trace.__context__, seen)

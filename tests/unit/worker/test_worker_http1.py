@@ -1,9 +1,12 @@
 """What our own HTTP/1.1 protocol does better than it found it."""
 
 import asyncio
+import itertools
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from http_harness import Bench, respond, run, serving, until
 
@@ -246,5 +249,73 @@ def test_an_idle_connection_keeps_nothing_that_the_app_put_into_the_scope(tmp_pa
             await client.close()
         finally:
             gc.enable()
+
+    play(tmp_path, app, scenario)
+
+
+class Loose:
+    """What apps send that is not quite what the specification says, and was always answered."""
+
+    HEADERS = (
+        [[b"content-length", b"2"], [b"x", b"y"]],
+        ((b"content-length", b"2"), (b"x", b"y")),
+        [(bytearray(b"content-length"), memoryview(b"2")), (bytearray(b"x"), b"y")],
+        [(b"Content-Length", b"2"), (b"X", b"y")],
+    )
+    BODIES = (b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"a-b-")[::2].tobytes())
+    STATUSES = (200, HTTPStatus.OK, np.int64(200))
+    LAST = (False, None, 0, "")
+
+
+@pytest.mark.parametrize("headers", [*Loose.HEADERS, "generator"])
+@pytest.mark.parametrize("body", Loose.BODIES)
+def test_apps_may_be_loose_about_types(tmp_path: Path, headers: Any, body: Any) -> None:
+    turn = itertools.count()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        number = next(turn)
+        sent = iter(Loose.HEADERS[0]) if headers == "generator" else headers
+        status = Loose.STATUSES[number % len(Loose.STATUSES)]
+        await send({"type": "http.response.start", "status": status, "headers": sent})
+        if number % 2:
+            await send({"type": "http.response.body", "body": body[:1], "more_body": 1})
+            await send({"type": "http.response.body", "body": body[1:], "more_body": Loose.LAST[number % 4]})
+        else:
+            await send({"type": "http.response.body", "body": body, "more_body": Loose.LAST[number % 4]})
+
+    async def scenario(bench: Bench) -> None:
+        client = await bench.connect()
+        for _ in range(12):
+            answer = await client.get()
+            assert (answer.status, answer.body, dict(answer.headers)["x"]) == (200, b"ab", "y")
+
+    play(tmp_path, app, scenario)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"status": "200"},
+        {"status": None},
+        {"headers": [(b"x", "text")]},
+        {"headers": [(b"x", None)]},
+        {"headers": [b"x"]},
+        {"headers": None},
+        {"headers": [(b"content-length", b"many")]},
+        {"body": "text"},
+        {"body": 2},
+        {"body": None},
+    ],
+    ids=str,
+)
+def test_what_no_answer_can_be_made_of_is_the_apps_failure(tmp_path: Path, broken: dict[str, Any]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        start, body = respond(body=b"ab")
+        await send(start | broken)
+        await send(body | broken)
+
+    async def scenario(bench: Bench) -> None:
+        answer = await (await bench.connect()).get()
+        assert (answer.status, answer.body) == (500, b"Internal Server Error")
 
     play(tmp_path, app, scenario)
