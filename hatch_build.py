@@ -1,6 +1,7 @@
 """Compiles the modules that every request goes through, when a wheel is built and a C compiler is at hand.
 
-FAIRLEAD_COMPILE=1 asks for it (what is missing is an error), FAIRLEAD_COMPILE=0 leaves all as Python.
+FAIRLEAD_COMPILE=1 asks for it (what is missing is an error), FAIRLEAD_COMPILE=0 leaves all as Python. As a program it says whether
+compiling is possible.
 """
 
 import os
@@ -58,6 +59,7 @@ class CompileHook(BuildHookInterface[Any]):
             check=False,
         )
         if done.returncode:
+            self.finalize()
             lines = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
             raise SystemExit(f"{lines}\ncannot compile {_FOLDER}: see above; FAIRLEAD_COMPILE=0 builds without")
         library = Path(self._target, "lib")
@@ -98,3 +100,7 @@ def _missing() -> str:
         return f"the C compiler {compiler} is not installed"
     header = Path(sysconfig.get_path("include"), "Python.h")
     return "" if header.is_file() else f"Python's headers are not installed ({header} is missing)"
+
+
+if __name__ == "__main__":
+    sys.exit(f"cannot compile: {_missing()}" if _missing() else 0)

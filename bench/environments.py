@@ -21,7 +21,8 @@ def prepare(name: str, requirements: tuple[str, ...], wishes: tuple[str, ...] = 
     `wishes` are extras that make a server faster and that a package index may not have: without one, the run goes on,
     and the report shows its version as missing.
     """
-    sources = [CONSTRAINTS, ROOT / "pyproject.toml"] if "-e" in requirements else [CONSTRAINTS]
+    own = "." in requirements  # built and installed as users do it
+    sources = [CONSTRAINTS, *(_own_sources() if own else ())]
     parts = [sys.version, requirements, wishes, APP_REQUIREMENTS, *(source.read_text() for source in sources)]
     wanted = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     folder, stamp = CACHE / name, CACHE / name / "made-of"
@@ -39,10 +40,17 @@ def prepare(name: str, requirements: tuple[str, ...], wishes: tuple[str, ...] = 
     return folder / "bin"
 
 
+def _own_sources() -> list[Path]:
+    return [ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted((ROOT / "src").rglob("*.py"))]
+
+
 def versions(bin_folder: Path) -> dict[str, str]:
     """What is installed, by distribution."""
     command = (str(bin_folder / "python"), "-m", "pip", "--disable-pip-version-check", "list", "--format=json")
-    return {entry["name"].lower(): entry["version"] for entry in json.loads(_run(*command))}
+    found = {entry["name"].lower(): entry["version"] for entry in json.loads(_run(*command))}
+    if "fairlead" in found:
+        found["fairlead"] = _run(str(bin_folder / "fairlead"), "--version").strip().removeprefix("fairlead ")
+    return found
 
 
 def program_version(command: tuple[str, ...]) -> str:

@@ -144,7 +144,7 @@ _GUNICORN_UVICORN_TOLD = "The workers' heartbeat files are in memory, as gunicor
 _PRELOAD_TOLD = " `--preload` imports the app once, in the parent, which then cannot take in new code by a HUP."
 
 FAIRLEAD = Server(
-    "fairlead", "fairlead", ("-e", "."), _fairlead, ("fairlead", "uvicorn"), told="Nothing but the number of workers."
+    "fairlead", "fairlead", (".",), _fairlead, ("fairlead", "uvicorn"), told="Nothing but the number of workers."
 )
 UVICORN = Server(
     "uvicorn --workers",

@@ -3,7 +3,10 @@
 Between the two stands the least that any server on this loop could do: a protocol that reads, calls the app in a task and
 writes a fixed head, together with other answers, and parses, checks, counts and limits nothing.
 
-    python -m bench.request_cost [--rounds 9] [--requests 5000] [--close] [--access-log] [--once]
+    .venv-bench/fairlead/bin/python -m bench.request_cost [--rounds 9] [--requests 5000] [--close] [--access-log] [--once]
+
+With the interpreter that `scripts/bench` has made, Fairlead is installed as its users have it: compiled, where there is a C compiler.
+`PYTHONPATH=src python -m bench.request_cost` measures the sources, which are not.
 
 The protocol, the acceptor, the loop and the garbage collector's thresholds are a worker's; the client is a process of its
 own, which is not counted.
