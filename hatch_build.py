@@ -40,7 +40,7 @@ class CompileHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What the build needs besides."""
-        return _COMPILER if self._wanted(_ANY_WHEEL) else []
+        return _COMPILER if self._wanted() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Puts the compiled modules beside their sources, in the wheel."""
@@ -74,7 +74,7 @@ class CompileHook(BuildHookInterface[Any]):
         if target := getattr(self, "_target", None):
             shutil.rmtree(target)
 
-    def _wanted(self, version: str) -> bool:
+    def _wanted(self, version: str = "standard") -> bool:
         if self.target_name != "wheel" or version == "editable":
             return False
         wish = os.environ.get("FAIRLEAD_COMPILE", "")
@@ -86,9 +86,6 @@ class CompileHook(BuildHookInterface[Any]):
         if wish == "1" and missing:
             raise SystemExit(f"cannot compile, as FAIRLEAD_COMPILE=1 asks: {missing}")
         return wish != "0" and not missing
-
-
-_ANY_WHEEL = "standard"
 
 
 def _missing() -> str:

@@ -49,7 +49,9 @@ def versions(bin_folder: Path) -> dict[str, str]:
     command = (str(bin_folder / "python"), "-m", "pip", "--disable-pip-version-check", "list", "--format=json")
     found = {entry["name"].lower(): entry["version"] for entry in json.loads(_run(*command))}
     if "fairlead" in found:
-        found["fairlead"] = _run("env", "-u", "PYTHONPATH", str(bin_folder / "fairlead"), "--version").strip().removeprefix("fairlead ")
+        found["fairlead"] = (
+            _run("env", "-u", "PYTHONPATH", str(bin_folder / "fairlead"), "--version").strip().removeprefix("fairlead ")
+        )
     return found
 
 

@@ -42,7 +42,8 @@ _lines: dict[tuple[bytes, bytes], tuple[bytes, Kind, int]] = {}
 
 
 def header_line(header: Any) -> tuple[bytes, Kind, int]:
-    """A header (a pair of bytes, or of what is like them) as its line, its meaning and the length that it announces; RuntimeError when it would break the head.
+    """A header (a pair of bytes, or of what is like them) as its line, its meaning and the length that it announces;
+    RuntimeError when it would break the head.
 
     Most responses of an app carry the same few headers: their lines are remembered, so that checking them costs a
     look-up.
